@@ -1,0 +1,242 @@
+"""The contracts of the models a search calls: one method each, synchronous and batched.
+
+A role takes a sequence and returns one answer per item, each carrying the item's id; the runtime matches answers by id
+and raises `ContractError` for a missing, unknown or duplicated one. Nobody inherits to take part: any object with the
+attributes and the method below plays the role. Adapters own device placement, parsing and the mapping to [0, 1].
+
+What an adapter may raise: `TransientError` (tried again), an out-of-memory error (the batch is halved), `ModelError`
+(the whole run stops with its sentence). For a single item that cannot be done it returns a `Failure`, or the answer
+type with `failure` set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from reflectionflow.types import (
+    Candidate,
+    Failure,
+    Recipe,
+    RefinedPrompt,
+    Reflection,
+    Scalar,
+    Verdict,
+    content_id,
+    to_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PIL.Image import Image
+
+
+class Worker(Enum):
+    """Where a model's calls run; models that share a worker never run at the same time."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a generator can do, checked before its first call.
+
+    Attributes:
+        corrects: Accepts a parent picture and a reflection (a corrector).
+        multiple: Width and height must be multiples of this many pixels.
+        smallest: Smallest allowed width and height in pixels.
+        largest: Largest allowed width and height in pixels.
+        words: The words it understands, lower case; none means any text.
+        longest_prompt: Longest prompt in words; none means no limit of its own.
+    """
+
+    corrects: bool = False
+    multiple: int = 16
+    smallest: int = 16
+    largest: int = 4096
+    words: frozenset[str] | None = None
+    longest_prompt: int | None = None
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a generator is asked for when the user says nothing: pixels, denoiser steps, guidance scale."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class PaintRequest:
+    """One picture to paint: the recipe, and the parent's pixels when the recipe has a parent."""
+
+    recipe: Recipe
+    parent: Image | None = None
+
+    @property
+    def id(self) -> str:
+        """The recipe's id."""
+        return self.recipe.id
+
+
+@dataclass(frozen=True)
+class Painting:
+    """One painted picture (RGB), with the denoiser evaluations it took."""
+
+    id: str
+    image: Image
+    denoiser_evaluations: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """One picture to judge against the user's own prompt (never a rewritten one)."""
+
+    candidate: Candidate
+    image: Image
+    prompt: str
+
+    @property
+    def id(self) -> str:
+        """Id of the judged candidate."""
+        return self.candidate.id
+
+
+@dataclass(frozen=True)
+class ReflectRequest:
+    """One picture to criticise.
+
+    Attributes:
+        candidate: The picture's recipe and file.
+        image: Its pixels.
+        prompt: The user's own prompt.
+        verdict: What the verifier said of it, or none when the reflector is not to see it.
+        history: Earlier reflections of the same chain, oldest first.
+    """
+
+    candidate: Candidate
+    image: Image
+    prompt: str
+    verdict: Verdict | None = None
+    history: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Id of the criticised candidate."""
+        return self.candidate.id
+
+
+@dataclass(frozen=True)
+class RefineRequest:
+    """One prompt to rewrite.
+
+    Attributes:
+        candidate: The last picture painted from `current`.
+        image: Its pixels.
+        prompt: The user's own prompt.
+        current: The prompt it was painted from.
+        verdict: What the verifier said of it, or none.
+        reflection: What is wrong with it, or none.
+    """
+
+    candidate: Candidate
+    image: Image
+    prompt: str
+    current: str
+    verdict: Verdict | None = None
+    reflection: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Id of the candidate."""
+        return self.candidate.id
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Paints pictures. A corrector is a generator whose capabilities say `corrects`."""
+
+    name: str
+    """Name and revision, `name@revision`; part of every recipe."""
+    worker: Worker
+    batch_size: int
+    """Most pictures in one call."""
+    capabilities: Capabilities
+    defaults: Defaults
+    settings: Mapping[str, Scalar]
+    """What else decides pixels, put into every recipe: hash of the weights, dtype, scheduler."""
+
+    def layout(self, recipe: Recipe) -> Hashable:
+        """Return the token layout; only recipes of one layout share a call."""
+
+    def generate(self, requests: Sequence[PaintRequest]) -> Sequence[Painting | Failure]:
+        """Paint each request; the noise of an item depends on its own seed only."""
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Judges pictures."""
+
+    name: str
+    worker: Worker
+    batch_size: int
+
+    def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+        """Give each picture a score in [0, 1], or say why there is none."""
+
+
+@runtime_checkable
+class Reflector(Protocol):
+    """Says what is wrong with pictures."""
+
+    name: str
+    worker: Worker
+    batch_size: int
+
+    def reflect(self, items: Sequence[ReflectRequest]) -> Sequence[Reflection]:
+        """Criticise each picture; an empty text means nothing to correct."""
+
+
+@runtime_checkable
+class Refiner(Protocol):
+    """Rewrites prompts."""
+
+    name: str
+    worker: Worker
+    batch_size: int
+
+    def refine(self, items: Sequence[RefineRequest]) -> Sequence[RefinedPrompt]:
+        """Rewrite each prompt, keeping what the user asked for."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The models that play the roles of one search; reflector and refiner may be absent.
+
+    Attributes:
+        name: The stack's name, as the user typed it.
+        generator: Paints the drafts.
+        verifier: Judges every picture.
+        corrector: Paints corrections; none when the stack has no corrector.
+        reflector: Says what is wrong.
+        refiner: Rewrites prompts.
+    """
+
+    name: str
+    generator: Generator
+    verifier: Verifier
+    corrector: Generator | None = None
+    reflector: Reflector | None = None
+    refiner: Refiner | None = None
+
+
+def question_id(role: str, model: str, request: Question | ReflectRequest | RefineRequest) -> str:
+    """Return the content id of one call: role, model and everything asked, pixels by their hash."""
+    fields = {name: to_json(value) for name, value in vars(request).items() if name not in ("image", "candidate")}
+    return content_id(f"call/{role}", {"model": model, "candidate": request.candidate.id, **fields})
