@@ -7,13 +7,15 @@ import pytest
 from reflectionflow.geneval import Clause, Metadata, Position
 
 LINES = [
-    '{"tag": "single_object", "prompt": "a photo of a bench", "include": [{"class": "bench", "count": 1}]}',
-    '{"tag": "counting", "prompt": "a photo of two clocks", "include": [{"class": "clock", "count": 2}], '
-    '"exclude": [{"class": "clock", "count": 3}]}',
-    '{"tag": "colors", "prompt": "a photo of a blue fire hydrant", '
-    '"include": [{"class": "fire hydrant", "count": 1, "color": "blue"}]}',
-    '{"tag": "position", "prompt": "a photo of a dog right of a teddy bear", "include": '
-    '[{"class": "teddy bear", "count": 1}, {"class": "dog", "count": 1, "position": ["right of", 0]}]}',
+    '{"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"}',
+    '{"tag": "counting", "include": [{"class": "backpack", "count": 2}], '
+    '"exclude": [{"class": "backpack", "count": 3}], "prompt": "a photo of two backpacks"}',
+    '{"tag": "colors", "include": [{"class": "car", "count": 1, "color": "pink"}], "prompt": "a photo of a pink car"}',
+    '{"tag": "position", "include": [{"class": "teddy bear", "count": 1}, '
+    '{"class": "dog", "count": 1, "position": ["right of", 0]}], "prompt": "a photo of a dog right of a teddy bear"}',
+    '{"tag": "color_attr", "include": [{"class": "wine glass", "count": 1, "color": "purple"}, '
+    '{"class": "apple", "count": 1, "color": "black"}], '
+    '"prompt": "a photo of a purple wine glass and a black apple"}',
 ]
 
 

@@ -162,11 +162,10 @@ class Metadata:
 
     def to_json(self) -> dict[str, Any]:
         """Return the prompt with the official keys, in the official order; `exclude` only if there is any."""
-        data: dict[str, Any] = {"tag": self.tag, "prompt": self.prompt}
-        data["include"] = [clause.to_json() for clause in self.include]
+        data: dict[str, Any] = {"tag": self.tag, "include": [clause.to_json() for clause in self.include]}
         if self.exclude:
             data["exclude"] = [clause.to_json() for clause in self.exclude]
-        return data
+        return {**data, "prompt": self.prompt}
 
     def line(self) -> str:
         """Return the prompt as a line of the official file, without the line's end."""
