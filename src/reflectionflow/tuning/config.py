@@ -1,0 +1,66 @@
+"""Training configurations: typed TOML files whose unknown keys and bad values are reported all at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reflectionflow.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A table of a configuration file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSection(Section):
+    """How long and where a stage trains."""
+
+    steps: int = Field(gt=0, description="Optimiser steps in all.")
+    batch: int = Field(gt=0, description="Pictures per step over all devices.")
+    seed: int = Field(default=0, ge=0, description="Seed of the weights and of the data order.")
+    output: str = Field(description="Folder of the finished model, in diffusers layout.")
+    state: str = Field(description="Folder of checkpoints, logs and sample grids (not for version control).")
+    checkpoint_every: int = Field(default=250, gt=0, description="Steps between resumable checkpoints.")
+    sample_every: int = Field(default=500, gt=0, description="Steps between sample grids and validation.")
+    precision: str = Field(default="bf16", pattern="^(no|bf16)$", description="Autocast precision: no or bf16.")
+    threads: int | None = Field(default=None, gt=0, description="CPU threads; none leaves torch's default.")
+
+
+class OptimiserSection(Section):
+    """AdamW with linear warm-up and cosine decay."""
+
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(default=200, ge=0, description="Steps of linear warm-up.")
+    final: float = Field(default=0.05, ge=0, le=1, description="Learning rate at the end, as a share of the peak.")
+    weight_decay: float = Field(default=0.01, ge=0)
+    beta2: float = Field(default=0.99, gt=0, lt=1)
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="Decay of the averaged weights.")
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def read_config(path: str | Path, kind: type[ConfigT]) -> ConfigT:
+    """Read and check a TOML file.
+
+    Raises:
+        ConfigError: with every fault of the file, each as one sentence.
+    """
+    file = Path(path)
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), ["The file does not exist; shipped ones lie in configs/tuning/."]) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(path), [f"It cannot be read as TOML: {error}."]) from None
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}." for item in error.errors()]
+        raise ConfigError(str(path), problems) from None

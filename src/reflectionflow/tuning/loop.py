@@ -1,0 +1,194 @@
+"""The training loop every stage shares: accelerate, averaged weights, exact resuming, progress, TensorBoard.
+
+Data order is a pure function of the step: a program draws its batch from `step_rng(seed, step, rank)`, so a resumed
+run sees what the uninterrupted one would have seen, and so do several processes, each its own share.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.tuning.config import OptimiserSection, RunSection
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT = re.compile(r"^step-(\d+)$")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a running stage: step, loss, seconds per step, seconds left."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_per_step: float
+    seconds_left: float
+
+
+class Program(Protocol):
+    """What one stage adds to the loop."""
+
+    modules: torch.nn.Module
+    """All trained weights, as one module."""
+
+    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Return the loss of `share` items drawn from `rng`, and numbers worth logging."""
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """With the averaged weights in place: write sample pictures to `folder`, return metrics."""
+
+
+def step_rng(seed: int, step: int, rank: int = 0) -> np.random.Generator:
+    """Return the random generator of one step on one process."""
+    return np.random.default_rng([seed, step, rank])
+
+
+def learning_rate(optimiser: OptimiserSection, step: int, steps: int) -> float:
+    """Return the learning rate at a step: linear warm-up, then cosine decay to `final` of the peak."""
+    if step < optimiser.warmup:
+        return optimiser.learning_rate * (step + 1) / optimiser.warmup
+    done = (step - optimiser.warmup) / max(1, steps - optimiser.warmup)
+    share = optimiser.final + (1 - optimiser.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return optimiser.learning_rate * share
+
+
+def latest_checkpoint(state: Path) -> Path | None:
+    """Return the checkpoint with the largest step number (numbers compared as numbers), or none."""
+    found = [(int(match.group(1)), entry) for entry in state.glob("step-*") if (match := CHECKPOINT.match(entry.name))]
+    return max(found)[1] if found else None
+
+
+def _optimiser(modules: torch.nn.Module, section: OptimiserSection) -> torch.optim.Optimizer:
+    import torch
+
+    decayed = [p for p in modules.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in modules.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": section.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, section.beta2))
+
+
+def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]) -> None:
+    """Write a checkpoint beside its final name, then rename: a killed save leaves the one before."""
+    import torch
+
+    final, draft = state / f"step-{step}", state / f"writing-{step}"
+    if accelerator.is_main_process:
+        shutil.rmtree(draft, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(draft), safe_serialization=True)
+    if not accelerator.is_main_process:
+        return
+    torch.save(ema.state_dict(), draft / "ema.pt")
+    (draft / "losses.json").write_text(json.dumps(losses), "utf-8")
+    os.replace(draft, final)
+    for entry in sorted(state.glob("step-*"), key=lambda item: int(item.name.split("-")[1]))[:-2]:
+        shutil.rmtree(entry)
+
+
+def _resume(accelerator: Any, ema: Any, state: Path) -> tuple[int, list[float]]:
+    """Load the latest checkpoint, if any; return the next step and the losses so far."""
+    import torch
+
+    found = latest_checkpoint(state)
+    if found is None:
+        return 0, []
+    try:
+        accelerator.load_state(str(found))
+        ema.load_state_dict(torch.load(found / "ema.pt", weights_only=True))
+        losses = json.loads((found / "losses.json").read_text("utf-8"))
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"The checkpoint {found} cannot be resumed ({error}); delete it to go on.") from error
+    return int(found.name.split("-")[1]), losses
+
+
+def train(
+    program: Program, run: RunSection, optimiser_section: OptimiserSection, report: Callable[[Progress], None]
+) -> list[float]:
+    """Train a program to its end, resuming from the latest checkpoint in `run.state`.
+
+    Returns:
+        The loss of every step, resumed ones included. On return the program's modules hold the averaged weights.
+
+    Raises:
+        CheckpointError: if a checkpoint is damaged or of another model.
+        MisuseError: if the batch does not divide over the processes, or the loss stops being a number.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from diffusers.training_utils import EMAModel
+
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    state = Path(run.state)
+    accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
+    if run.batch % accelerator.num_processes:
+        raise MisuseError(f"batch = {run.batch} does not divide over {accelerator.num_processes} processes; change it.")
+    share = run.batch // accelerator.num_processes
+    set_seed(run.seed + accelerator.process_index)
+    accelerator.init_trackers("log")
+    optimiser = _optimiser(program.modules, optimiser_section)
+    raw = program.modules
+    program.modules, optimiser = accelerator.prepare(raw, optimiser)
+    weights = [p for p in raw.parameters() if p.requires_grad]
+    ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75)
+    ema.to(accelerator.device)
+    start, losses = _resume(accelerator, ema, state)
+    pace = 0.0
+    for step in range(start, run.steps):
+        begun = time.perf_counter()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(optimiser_section, step, run.steps)
+        torch.manual_seed(int(step_rng(run.seed, step, accelerator.process_index).integers(2**62)))
+        with accelerator.autocast():
+            loss, numbers = program.loss(step, step_rng(run.seed, step, accelerator.process_index), share)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(weights, optimiser_section.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        ema.step(weights)
+        losses.append(float(accelerator.gather(loss.detach()).mean()))
+        if not math.isfinite(losses[-1]):
+            raise MisuseError(f"The loss of step {step} is {losses[-1]}; lower the learning rate and resume.")
+        spent = time.perf_counter() - begun
+        pace = spent if not pace else 0.95 * pace + 0.05 * spent
+        accelerator.log({"loss": losses[-1], "seconds per step": spent, **numbers}, step=step)
+        report(Progress(step + 1, run.steps, losses[-1], pace, pace * (run.steps - step - 1)))
+        done = step + 1
+        if done % run.checkpoint_every == 0 or done == run.steps:
+            _save(accelerator, ema, state, done, losses)
+        if done % run.sample_every == 0 or done == run.steps:
+            _validate(program, accelerator, ema, weights, done, state)
+    ema.copy_to(weights)
+    program.modules = raw
+    accelerator.end_training()
+    return losses
+
+
+def _validate(program: Program, accelerator: Any, ema: Any, weights: list[Any], step: int, state: Path) -> None:
+    """Run the program's validation with the averaged weights in place, on the main process."""
+    if not accelerator.is_main_process:
+        return
+    folder = state / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    ema.store(weights)
+    ema.copy_to(weights)
+    metrics = program.validate(step, folder)
+    ema.restore(weights)
+    accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=step)
+    with (state / "validation.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"step": step, **metrics}) + "\n")
