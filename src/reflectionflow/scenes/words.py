@@ -7,6 +7,8 @@ One deviation: plurals of nouns in -s, -sh, -ch take "es" ("crosses", "fishes"),
 
 from __future__ import annotations
 
+from reflectionflow.prompts.correction import REFLECTION_MARK
+
 OBJECTS = (
     "circle",
     "square",
@@ -35,7 +37,6 @@ PLACES = (
 BACKGROUNDS = ("sky", "sand", "mint", "rose", "gray", "lilac")
 PATTERNS = ("plain", "soft", "dotted", "hilly")
 
-REFLECTION_MARK = "[Reflexion]"
 VERBS = ("add", "remove", "replace", "move", "change", "keep", "make")
 FUNCTION_WORDS = (
     "a an the of and or with on in at to from by for it its is are as that this there than into instead same next "

@@ -89,7 +89,7 @@ def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float
     if accelerator.is_main_process:
         shutil.rmtree(draft, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(draft), safe_serialization=True)
+    accelerator.save_state(str(draft), safe_serialization=False)  # two names may share a tensor (T5's embedding)
     if not accelerator.is_main_process:
         return
     torch.save(ema.state_dict(), draft / "ema.pt")

@@ -1,0 +1,317 @@
+"""Train the generator of Scenes: a `FluxTransformer2DModel` with CLIP and T5 text encoders, from scratch.
+
+Two stages in one program. First rectified flow matching: the model predicts noise - latents at a noise level drawn
+logit-normally, with the text dropped in a tenth of the items. Then guidance distillation (On Distillation of Guided
+Diffusion Models, arXiv 2210.03142, as FLUX.1-dev has it): a copy with the guidance scale as input learns the guided
+prediction of the first stage's model, so that a step is one forward pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from reflectionflow.errors import CheckpointError
+from reflectionflow.scenes.captions import CaptionMix, draw_caption
+from reflectionflow.scenes.splits import held_out_relations
+from reflectionflow.scenes.world import Priors
+from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.latents import latents_of, training_scene
+from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.vae import save_rows
+
+if TYPE_CHECKING:
+    import torch
+
+PADDINGS = (32, 64, 128, 512)
+PREVIEWS = (
+    "a photo of a star",
+    "a photo of a blue mushroom",
+    "a photo of three hearts",
+    "a photo of a red star left of a blue heart",
+    "a photo of a green fish and a yellow house",
+    "a photo of a tree above a ring",
+    "a photo of a pink moon",
+    "a photo of a purple arrow below a white square and a black diamond",
+)
+
+
+class TransformerSection(Section):
+    """Shape of the denoiser and of the text encoders."""
+
+    heads: int = Field(gt=0)
+    head_size: int = Field(default=32, gt=0)
+    double_blocks: int = Field(gt=0)
+    single_blocks: int = Field(gt=0)
+    text_width: int = Field(default=128, gt=0, description="Width of both text encoders.")
+    text_layers: int = Field(default=2, gt=0, description="Layers of both text encoders.")
+
+
+class DataSection(Section):
+    """Which scenes and texts are seen."""
+
+    vae: str = Field(description="Folder of the trained autoencoder.")
+    scenes: int = Field(gt=0, description="How many different training scenes.")
+    drop_text: float = Field(default=0.1, ge=0, lt=1, description="Share of items with an empty text.")
+    paddings: tuple[float, float, float, float] = Field(
+        default=(0.6, 0.25, 0.12, 0.03), description="How often T5 is padded to 32, 64, 128 and 512 tokens."
+    )
+    priors: dict[str, Any] = Field(default_factory=dict, description="Fields of scenes.world.Priors.")
+    captions: dict[str, float] = Field(default_factory=dict, description="Fields of scenes.captions.CaptionMix.")
+
+
+class DistilSection(Section):
+    """Guidance distillation: from which model, over which guidance scales."""
+
+    teacher: str = Field(description="Folder of the undistilled generator.")
+    lowest: float = Field(default=1.0, ge=1)
+    highest: float = Field(default=6.0, gt=1)
+
+
+class GeneratorConfig(Section):
+    """A configuration of `reflectionflow tune generator`; with [distil] it is the second stage."""
+
+    run: RunSection
+    optimiser: OptimiserSection
+    transformer: TransformerSection
+    data: DataSection
+    distil: DistilSection | None = None
+
+
+def build(section: TransformerSection, latent_channels: int) -> dict[str, Any]:
+    """Return untrained modules and tokenizers, named as in a `FluxPipeline`, without the autoencoder."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
+
+    clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
+    width, size = section.text_width, section.head_size
+    first = size // 4 // 2 * 2
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip_words), hidden_size=width, intermediate_size=2 * width, projection_dim=width,
+            num_hidden_layers=section.text_layers, num_attention_heads=4, max_position_embeddings=77,
+            bos_token_id=clip_words.bos_token_id, eos_token_id=clip_words.eos_token_id,
+            pad_token_id=clip_words.pad_token_id,
+        )
+    )  # fmt: skip
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_words), d_model=width, d_kv=width // 4, num_heads=4, d_ff=2 * width,
+            num_layers=section.text_layers, feed_forward_proj="gated-gelu", dropout_rate=0.0,
+            pad_token_id=0, eos_token_id=1, is_encoder_decoder=False, use_cache=False,
+        )
+    )  # fmt: skip
+    transformer = FluxTransformer2DModel(
+        patch_size=1, in_channels=4 * latent_channels, num_layers=section.double_blocks,
+        num_single_layers=section.single_blocks, attention_head_dim=size, num_attention_heads=section.heads,
+        joint_attention_dim=width, pooled_projection_dim=width, guidance_embeds=True,
+        axes_dims_rope=(first, (size - first) // 2, (size - first) // 2),
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
+    return {
+        "transformer": transformer, "text_encoder": clip, "text_encoder_2": t5,
+        "tokenizer": clip_words, "tokenizer_2": t5_words, "scheduler": scheduler,
+    }  # fmt: skip
+
+
+def denoiser(parts: Mapping[str, Any]) -> torch.nn.Module:
+    """Wrap transformer and text encoders so that one `forward` goes from token ids to the predicted velocity."""
+    import torch
+    from diffusers import FluxPipeline
+
+    class Denoiser(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = parts["transformer"]
+            self.text_encoder = parts["text_encoder"]
+            self.text_encoder_2 = parts["text_encoder_2"]
+
+        def forward(
+            self, noisy: torch.Tensor, level: torch.Tensor, guidance: torch.Tensor, clip: torch.Tensor, t5: torch.Tensor
+        ) -> torch.Tensor:
+            count, channels, height, width = noisy.shape
+            pooled = self.text_encoder(clip).pooler_output
+            words = self.text_encoder_2(t5)[0]
+            places = FluxPipeline._prepare_latent_image_ids(count, height // 2, width // 2, noisy.device, noisy.dtype)
+            velocity = self.transformer(
+                hidden_states=FluxPipeline._pack_latents(noisy, count, channels, height, width),
+                timestep=level, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=words,
+                txt_ids=torch.zeros(words.shape[1], 3, device=noisy.device), img_ids=places, return_dict=False,
+            )[0]  # fmt: skip
+            return FluxPipeline._unpack_latents(velocity, height * 8, width * 8, 8)
+
+    return Denoiser()
+
+
+class GeneratorProgram:
+    """The generator, its loss in either stage and its validation."""
+
+    def __init__(self, config: GeneratorConfig, parts: dict[str, Any], vae: Any, latents: np.ndarray) -> None:
+        self.config, self.parts, self.vae, self.latents = config, parts, vae, latents
+        self.modules = denoiser(parts)
+        self.teacher: torch.nn.Module | None = None
+        self.priors = Priors(**config.data.priors)
+        self.mix = CaptionMix(**config.data.captions, held_out_relations=held_out_relations())
+
+    def texts(self, rng: np.random.Generator, indices: np.ndarray) -> list[tuple[str, str]]:
+        """Draw a (prompt, text) for each scene; (empty, empty) for the share that drops the text."""
+        drawn = []
+        for index in indices:
+            scene = training_scene(self.config.run.seed, int(index), self.priors)
+            pair = draw_caption(scene, rng, self.mix)
+            drawn.append(("", "") if rng.random() < self.config.data.drop_text else pair)
+        return drawn
+
+    def tokens(self, texts: list[tuple[str, str]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return CLIP ids [n, 77] and T5 ids [n, padding or the longest text's next padding]."""
+        shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        clip = self.parts["tokenizer"]([prompt for prompt, _ in texts], max_length=77, **shared).input_ids
+        words = self.parts["tokenizer_2"]
+        longest = max(len(ids) for ids in words([text for _, text in texts]).input_ids)
+        length = next(size for size in PADDINGS if size >= max(padding, longest))
+        t5 = words([text for _, text in texts], max_length=length, **shared).input_ids
+        return clip, t5
+
+    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Flow matching, or the distance to the teacher's guided prediction when there is a teacher."""
+        import torch
+
+        device = next(self.parts["transformer"].parameters()).device
+        indices = rng.integers(0, len(self.latents), size=share)
+        clean = torch.from_numpy(np.asarray(self.latents[indices], dtype=np.float32)).to(device)
+        padding = PADDINGS[int(rng.choice(4, p=np.asarray(self.config.data.paddings)))]
+        clip, t5 = (ids.to(device) for ids in self.tokens(self.texts(rng, indices), padding))
+        level = torch.sigmoid(torch.randn(share)).to(device)
+        noise = torch.randn(clean.shape).to(device)
+        noisy = torch.lerp(clean, noise, level.view(-1, 1, 1, 1))
+        low, high = (self.config.distil.lowest, self.config.distil.highest) if self.config.distil else (1.0, 6.0)
+        guidance = torch.from_numpy(rng.uniform(low, high, size=share).astype(np.float32)).to(device)
+        target = noise - clean
+        if self.teacher is not None:
+            target = self._guided(noisy, level, guidance, clip, t5)
+        predicted = self.modules(noisy, level, guidance, clip, t5).float()
+        return (predicted - target).square().mean(), {}
+
+    def _guided(self, noisy: Any, level: Any, guidance: Any, clip: Any, t5: Any) -> torch.Tensor:
+        """Return the teacher's prediction with classifier-free guidance."""
+        import torch
+
+        assert self.teacher is not None
+        empty_clip, empty_t5 = self.tokens([("", "")] * len(noisy), t5.shape[1])
+        with torch.no_grad():
+            told = self.teacher(noisy, level, guidance, clip, t5).float()
+            untold = self.teacher(noisy, level, guidance, empty_clip.to(clip), empty_t5.to(t5)).float()
+        return untold + guidance.view(-1, 1, 1, 1) * (told - untold)
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Paint the preview prompts with fixed noise, guided or distilled, and measure the loss on unseen scenes."""
+        import torch
+
+        with torch.no_grad():
+            guidance = 3.5
+            painted = self.vae.decode(self._paint(list(PREVIEWS) * 2, guidance)).sample
+            save_rows([painted[:8], painted[8:]], folder / f"generator-{step}.png")
+            torch.manual_seed(5)
+            rng = np.random.default_rng(99)
+            losses = [float(self.loss(step, rng, 32)[0]) for _ in range(4)]
+        return {"loss": float(np.mean(losses))}
+
+    def _paint(self, prompts: list[str], guidance: float, steps: int = 20) -> torch.Tensor:
+        """Return latents painted by Euler steps with the pipeline's own noise levels."""
+        import torch
+
+        device = next(self.parts["transformer"].parameters()).device
+        generator = torch.Generator().manual_seed(11)
+        shape = (len(prompts), *self.latents.shape[1:])
+        latents = torch.randn(shape, generator=generator).to(device)
+        clip, t5 = (ids.to(device) for ids in self.tokens([(p, p) for p in prompts], 32))
+        empty_clip, empty_t5 = (ids.to(device) for ids in self.tokens([("", "")] * len(prompts), 32))
+        scale = torch.full((len(prompts),), guidance, device=device)
+        sigmas = np.linspace(1, 1 / steps, steps)
+        sigmas = np.append(np.exp(0.4675) / (np.exp(0.4675) + (1 / sigmas - 1)), 0.0)
+        for now, then in pairwise(sigmas):
+            level = torch.full((len(prompts),), float(now), device=device)
+            velocity = self.modules(latents, level, scale, clip, t5).float()
+            if self.teacher is None:
+                untold = self.modules(latents, level, scale, empty_clip, empty_t5).float()
+                velocity = untold + guidance * (velocity - untold)
+            latents = latents + float(then - now) * velocity
+        return latents
+
+
+def load_parts(folder: str | Path) -> dict[str, Any]:
+    """Read a saved generator in diffusers layout.
+
+    Raises:
+        CheckpointError: if the folder is no complete `FluxPipeline`.
+    """
+    import torch
+    from diffusers import FluxPipeline
+
+    try:
+        pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
+    return {name: part for name, part in pipe.components.items() if part is not None}
+
+
+def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
+    """Save a plain `FluxPipeline` in bf16: it loads without this package."""
+    import torch
+    from diffusers import FluxPipeline
+
+    pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
+    pipe.to(dtype=torch.bfloat16)
+    pipe.save_pretrained(output, safe_serialization=True)
+    # transformers loads in the dtype a configuration names, diffusers in float32 unless told: name the same one.
+    for name in ("text_encoder", "text_encoder_2"):
+        file = output / name / "config.json"
+        file.write_text(
+            json.dumps(json.loads(file.read_text("utf-8")) | {"dtype": "float32"}, indent=2) + "\n", "utf-8"
+        )
+
+
+def run(
+    config: GeneratorConfig, report: Callable[[Progress], None], encoding: Callable[[int, int], None]
+) -> Mapping[str, float]:
+    """Train either stage and save the pipeline; return its validation metrics.
+
+    Raises:
+        CheckpointError: if the autoencoder or the teacher cannot be read.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    try:
+        vae = AutoencoderKL.from_pretrained(config.data.vae, torch_dtype=torch.float32, local_files_only=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{config.data.vae} holds no autoencoder; train it with scenes-vae.toml first."
+        ) from error
+    vae = vae.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    priors = Priors(**config.data.priors)
+    latents = latents_of(vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding)
+    torch.manual_seed(config.run.seed)
+    channels = latents.shape[1]
+    parts = load_parts(config.distil.teacher) if config.distil else build(config.transformer, channels)
+    parts.pop("vae", None)
+    program = GeneratorProgram(config, parts, vae, latents)
+    if config.distil:
+        frozen = load_parts(config.distil.teacher)
+        program.teacher = denoiser(frozen).to(vae.device).requires_grad_(False)
+        for name in ("text_encoder", "text_encoder_2"):
+            parts[name].requires_grad_(False)
+    train(program, config.run, config.optimiser, report)
+    metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
+    save(parts, vae, Path(config.run.output))
+    return metrics
