@@ -1,0 +1,51 @@
+# reflectionflow: every target makes its own .venv; a second call starts in seconds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROMPT ?= a photo of a red star left of a blue heart
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-slow check format models clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "reflectionflow needs Python 3.11 or newer; this is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "Setting up $(VENV) (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch
+	@$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY) ## Paint a hard prompt many times, choose the best picture, write a report.
+	@$(BIN)/reflectionflow generate "$(PROMPT)" --strategy noise --images 16 --seed 1 --out demo
+
+test: $(READY) ## Run the tests (under ten minutes on two cores).
+	@$(BIN)/pytest -q -m "not slow and not gpu"
+
+test-fast: $(READY) ## Run the tests that need no trained model and no killed process.
+	@$(BIN)/pytest -q -m "not slow and not gpu and not trained and not kill"
+
+test-slow: $(READY) ## Run the long campaigns too.
+	@$(BIN)/pytest -q -m "not gpu"
+
+check: $(READY) ## Check format, lint, types and import layers.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+models: $(READY) ## Train the Scenes models from nothing (hours on two cores; resumable).
+	@$(BIN)/reflectionflow tune vae configs/tuning/scenes-vae.toml
+	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-generator.toml
+	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-distil.toml
+	@$(BIN)/reflectionflow tune clip configs/tuning/scenes-clip.toml
+
+clean: ## Remove the environment and what demo and training wrote.
+	rm -rf $(VENV) demo training runs
