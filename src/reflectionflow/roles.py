@@ -226,6 +226,7 @@ class Stack:
         corrector: Paints corrections; none when the stack has no corrector.
         reflector: Says what is wrong.
         refiner: Rewrites prompts.
+        defaults: What is painted when the user says nothing; none leaves it to the generator.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Stack:
     corrector: Generator | None = None
     reflector: Reflector | None = None
     refiner: Refiner | None = None
+    defaults: Defaults | None = None
 
 
 def question_id(role: str, model: str, request: Question | ReflectRequest | RefineRequest) -> str:
