@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,18 +17,9 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from reflectionflow.errors import MisuseError
+from reflectionflow.roles import Role
 
 ENTRY_POINTS = "reflectionflow.models"
-
-
-class Role(Enum):
-    """The parts a model can play in a stack; each value is the name of its table."""
-
-    GENERATOR = "generator"
-    VERIFIER = "verifier"
-    CORRECTOR = "corrector"
-    REFLECTOR = "reflector"
-    REFINER = "refiner"
 
 
 class ModelOptions(BaseModel):

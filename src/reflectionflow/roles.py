@@ -34,6 +34,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+class Role(Enum):
+    """The parts a model can play; each value is its table in a stack file and its attribute of `Stack`."""
+
+    GENERATOR = "generator"
+    VERIFIER = "verifier"
+    CORRECTOR = "corrector"
+    REFLECTOR = "reflector"
+    REFINER = "refiner"
+
+
 class Worker(Enum):
     """Where a model's calls run; models that share a worker never run at the same time."""
 

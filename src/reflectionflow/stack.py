@@ -38,13 +38,13 @@ from reflectionflow.plugins import (
     LocalPath,
     ModelOptions,
     ModelSpec,
-    Role,
     find_model,
     listed,
     meant,
     models_for,
     registered,
 )
+from reflectionflow.roles import Role
 
 __all__ = [
     "DEFAULT_STACK",
