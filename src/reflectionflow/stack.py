@@ -48,13 +48,16 @@ from reflectionflow.roles import Role
 
 __all__ = [
     "DEFAULT_STACK",
+    "Description",
     "LocalPath",
+    "ModelDescription",
     "ModelOptions",
     "ModelSpec",
     "Part",
     "Role",
     "StackDefaults",
     "StackPlan",
+    "describe",
     "examine",
     "find_model",
     "load",
@@ -182,6 +185,68 @@ def read(stack: str | Path) -> StackPlan:
     if examined.problems:
         raise ConfigError(examined.plan.source, examined.problems)
     return examined.plan
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """One table of a stack file for people: the role, the model, its options as they are, what is missing here."""
+
+    role: str
+    model: str
+    summary: str
+    options: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A stack for people.
+
+    Attributes:
+        name: As the user names it.
+        description: One line.
+        source: The file.
+        models: One per table that could be resolved.
+        problems: Faults of the file.
+    """
+
+    name: str
+    description: str
+    source: str
+    models: tuple[ModelDescription, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Everything that keeps the stack from running here, one sentence each."""
+        return (*self.problems, *(sentence for model in self.models for sentence in model.missing))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stack can run here."""
+        return not self.faults
+
+
+def describe(stack: str | Path) -> Description:
+    """Say what a stack is made of and whether it can run here; loads nothing.
+
+    Raises:
+        ConfigError: if the file cannot be read as TOML.
+        MisuseError: if there is no such stack.
+    """
+    examined = examine(stack)
+    plan = examined.plan
+    models = tuple(
+        ModelDescription(
+            role=part.role.value,
+            model=part.model,
+            summary=part.spec.summary,
+            options=tuple((name, str(getattr(part.options, name))) for name in type(part.options).model_fields),
+            missing=tuple(part.missing()),
+        )
+        for part in plan.parts
+    )
+    return Description(str(stack), plan.description, plan.source, models, examined.problems)
 
 
 def load(stack: str | Path) -> roles.Stack:
