@@ -43,7 +43,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 def doctor(stack: StackOption = "scenes", as_json: AsJson = False) -> None:
-    """Look at Python, torch, devices, memory, disk, caches, the stack and its endpoints; exit 1 if something is missing."""
+    """Look at this machine and say what is missing.
+
+    Looks at Python, torch, the device, memory, disk, caches, the stack and its endpoints; each line that is not fine
+    has a remedy. Exits with 1 if something required is missing.
+    """
     from reflectionflow.types import to_json
 
     checks = list(examine(stack))
@@ -94,7 +98,9 @@ def _device() -> Check:
         return Check("device", Status.MISSING, f"torch cannot be imported: {error}", "reinstall torch for this machine")
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        return Check("device", Status.FINE, f"{torch.cuda.get_device_name()}, {free / _GIB:.0f} of {total / _GIB:.0f} GiB free")
+        return Check(
+            "device", Status.FINE, f"{torch.cuda.get_device_name()}, {free / _GIB:.0f} of {total / _GIB:.0f} GiB free"
+        )
     if torch.backends.mps.is_available():
         return Check("device", Status.FINE, "Apple GPU (mps)")
     remedy = "enough for Scenes; FLUX.1-dev needs a GPU, and torch built for it"

@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from reflectionflow.stack import Description
 
 NamedStacks = Annotated[
-    list[str] | None, typer.Argument(metavar="[STACK]...", help="Names of shipped stacks or paths of stack files; all shipped ones when absent.")
+    list[str] | None,
+    typer.Argument(
+        metavar="STACK", help="Names of shipped stacks or paths of stack files; all shipped ones when absent."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 
 def models(stacks: NamedStacks = None, as_json: AsJson = False) -> None:
-    """Show stacks, the models in them, what each needs, and whether it is ready here.
+    """Show stacks, their models and whether they are ready.
 
-    Below them stand all registered models with their options, those of installed plug-ins too.
+    What a stack needs and does not find on this machine stands below it. All registered models follow with their
+    options, those of installed plug-ins too.
     """
     from reflectionflow import stack
 

@@ -49,6 +49,12 @@ class Story:
         best = self.result.best
         return best is not None and step.place == best.place
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """The distinct reasons why pictures could not be painted or judged, in the order of place."""
+        reasons = [why_not(step) for _, step in self.numbered]
+        return tuple(dict.fromkeys(reason for reason in reasons if reason))
+
     def open(self, candidate: Candidate) -> Image:
         """Return the pixels of a candidate (RGB)."""
         from PIL import Image
