@@ -62,6 +62,8 @@ class Capabilities:
         largest: Largest allowed width and height in pixels.
         words: The words it understands, lower case; none means any text.
         longest_prompt: Longest prompt in words; none means no limit of its own.
+        evaluations_per_step: Most denoiser evaluations one step of one picture takes: 1 for a guidance-distilled model,
+            2 with classifier-free guidance. A search reserves `steps` times this before it paints.
     """
 
     corrects: bool = False
@@ -70,6 +72,7 @@ class Capabilities:
     largest: int = 4096
     words: frozenset[str] | None = None
     longest_prompt: int | None = None
+    evaluations_per_step: int = 1
 
 
 @dataclass(frozen=True)

@@ -159,9 +159,7 @@ class Journal:
         query = "SELECT id, position, label, search, result, time FROM results ORDER BY label, position, id"
         with storage_errors(self._run, "reading the journal"):
             found = self._reader.execute(query).fetchall()
-        return [
-            ResultRow(row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), row[5]) for row in found
-        ]
+        return [ResultRow(row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), row[5]) for row in found]
 
     def problems(self) -> list[str]:
         """Return what SQLite's own integrity check finds wrong with the file, one sentence each."""

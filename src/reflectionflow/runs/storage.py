@@ -18,10 +18,8 @@ import psutil
 
 from reflectionflow.errors import MisuseError, StorageError
 
-NETWORK = frozenset(
-    "nfs nfs3 nfs4 cifs smbfs smb2 smb3 afs afpfs 9p ceph glusterfs lustre beegfs gpfs davfs webdav ncpfs".split()
-)
-NETWORK_FUSE = frozenset("sshfs s3fs gcsfuse rclone glusterfs ceph juicefs davfs2 goofys".split())
+NETWORK_PREFIXES = ("nfs", "cifs", "smb", "afs", "afpfs", "9p", "ceph", "gluster", "lustre", "beegfs", "gpfs", "webdav")
+NETWORK_FUSE_PREFIXES = ("sshfs", "s3fs", "gcsfuse", "rclone", "gluster", "ceph", "juicefs", "davfs", "goofys")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -44,7 +42,9 @@ def file_system_of(path: Path, partitions: Iterable[Any] | None = None) -> str:
 def is_network(file_system: str) -> bool:
     """Return whether a file system type is one of the network kinds."""
     name = file_system.lower()
-    return name in NETWORK or (name.startswith("fuse.") and name.removeprefix("fuse.") in NETWORK_FUSE)
+    if name.startswith("fuse."):
+        return name.removeprefix("fuse.").startswith(NETWORK_FUSE_PREFIXES)
+    return name.startswith(NETWORK_PREFIXES)
 
 
 def require_local_disk(path: Path, partitions: Iterable[Any] | None = None) -> None:

@@ -17,7 +17,7 @@ from reflectionflow.runs.results import StoredResult
 from reflectionflow.types import Candidate, Recipe, RefinedPrompt, Reflection, Step, Verdict, content_id
 
 PAINTING = frozenset({"draft", "correct"})
-_ANSWERS = {"judge": Verdict, "reflect": Reflection, "refine": RefinedPrompt}
+_ANSWERS: dict[str, type[Any]] = {"judge": Verdict, "reflect": Reflection, "refine": RefinedPrompt}
 
 
 @dataclass(frozen=True)

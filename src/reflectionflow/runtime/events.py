@@ -125,7 +125,7 @@ class Corrected:
 
 @dataclass(frozen=True)
 class Judged:
-    """A picture has a verdict, possibly one that says why there is no score. `place` is the picture's."""
+    """A picture has a score. `place` is the picture's; a picture that could not be judged is told by `Failed`."""
 
     kind: ClassVar[str] = "judged"
     search: int
