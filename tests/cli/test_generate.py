@@ -112,7 +112,7 @@ def test_a_file_with_one_prompt_still_gives_a_list(run, tmp_path):
 def test_people_read_on_stderr_and_programs_on_stdout(run):
     done = run(PROMPT, "--images", "4", "--json")
     assert len(done.stdout.splitlines()) == 1
-    assert "4 of 4 pictures painted, best score 0." in done.stderr
+    assert "4 of 4 pictures painted, 4 judged, best score 0." in done.stderr
     assert "The strategy finished" in done.stderr or "The budget was used up." in done.stderr
     assert "Best picture: runs/" in done.stderr
     assert "\x1b" not in done.stderr  # nothing animated without a terminal

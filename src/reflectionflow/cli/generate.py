@@ -12,7 +12,7 @@ from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
     from reflectionflow.report.files import Book
-    from reflectionflow.request import Plan, Request
+    from reflectionflow.request import Request
 
 Prompts = Annotated[
     list[str] | None,
@@ -92,10 +92,8 @@ def _search(request: Request, *, as_json: bool, quiet: bool) -> None:
     from reflectionflow.request import carry_out, plan
 
     planned = plan(request)
-    if not quiet:
-        _announce(planned)
     wanted = request.images * len(planned.searches)
-    with progress.hidden() if quiet else progress.shown(wanted) as consumer:
+    with progress.hidden() if quiet else progress.shown(planned.folder, wanted) as consumer:
         book = carry_out(planned, consumer)
     if as_json:
         typer.echo(json.dumps(book.json(), ensure_ascii=False))
@@ -145,10 +143,6 @@ def _read_prompts(file: Path) -> list[str]:
     if not found:
         raise MisuseError(f"the prompts file {file} holds no prompt; write one prompt per line")
     return found
-
-
-def _announce(planned: Plan) -> None:
-    tell(f"Run: {planned.folder}")
 
 
 def _summarise(book: Book) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,11 +24,12 @@ _LINES = 10  # progress lines of a whole run where there is no terminal
 
 
 class Tally:
-    """What every kind of progress counts: pictures done, of how many, and the best score so far."""
+    """What every kind of progress counts: pictures painted and judged, of how many, and the best score so far."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.done = 0
+        self.painted = 0
+        self.judged = 0
         self.best: float | None = None
 
     def __call__(self, event: Event) -> bool:
@@ -36,9 +38,12 @@ class Tally:
 
         match event:
             case events.Drafted() | events.Corrected():
-                self.done += 1
-            case events.Failed(call="draft" | "correct"):
-                self.done += 1
+                self.painted += 1
+            case events.Failed(call="draft" | "correct"):  # it will not be judged either
+                self.painted += 1
+                self.judged += 1
+            case events.Judged() | events.Failed(call="judge"):
+                self.judged += 1
             case events.Selected():
                 self.best = event.score if self.best is None else max(self.best, event.score)
             case _:
@@ -46,49 +51,60 @@ class Tally:
         return True
 
     @property
-    def best_text(self) -> str:
-        """The best score, or a dash."""
-        return "–" if self.best is None else f"{self.best:.4f}"
+    def text(self) -> str:
+        """Pictures done, and the best score or a dash."""
+        best = "–" if self.best is None else f"{self.best:.4f}"
+        return f"{self.painted} of {self.total} pictures painted, {self.judged} judged, best score {best}"
+
+    @property
+    def done(self) -> float:
+        """The part of the work that is done, painting and judging counted alike, from 0 to 1."""
+        return (self.painted + self.judged) / (2 * max(1, self.total))
 
 
 class Lines:
     """At most ten plain lines in a run, and one for each repeated call."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, folder: Path, total: int) -> None:
+        self._folder = folder
         self._tally = Tally(total)
         self._told = 0
 
     def __call__(self, event: Event) -> None:
-        """Print a line when another tenth of the pictures is done."""
-        tell_retry(event, tell)
-        changed = self._tally(event)
-        tenths = self._tally.done * _LINES // max(1, self._tally.total)
-        if changed and tenths > self._told:
-            self._told = tenths
-            tell(f"{self._tally.done} of {self._tally.total} pictures painted, best score {self._tally.best_text}")
+        """Print a line when another tenth of the work is done."""
+        tell_news(event, self._folder, tell)
+        if self._tally(event) and int(self._tally.done * _LINES) > self._told:
+            self._told = int(self._tally.done * _LINES)
+            tell(self._tally.text)
 
 
 class Bar:
-    """A bar that moves: pictures done and wanted, best score so far, time left."""
+    """A bar that moves: pictures painted and judged, best score so far, time left."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, folder: Path, total: int) -> None:
+        self._folder = folder
         self._tally = Tally(total)
         self._progress = progress
-        self._task: TaskID = progress.add_task("Painting", total=total, best="–")
+        self._task: TaskID = progress.add_task(self._tally.text, total=1.0)
 
     def __call__(self, event: Event) -> None:
         """Move the bar."""
-        tell_retry(event, self._progress.console.print)
+        tell_news(event, self._folder, self._progress.console.print)
         if self._tally(event):
-            self._progress.update(self._task, completed=self._tally.done, best=self._tally.best_text)
+            self._progress.update(self._task, completed=self._tally.done, description=self._tally.text)
 
 
-def tell_retry(event: Event, say: Callable[[str], object]) -> None:
-    """Say why calls are tried again, so that a slow run explains itself."""
-    from reflectionflow.runtime.events import Retrying
+def tell_news(event: Event, folder: Path, say: Callable[[str], object]) -> None:
+    """Say where the run is when it starts, and why calls are tried again, so that a slow run explains itself."""
+    from reflectionflow.runtime import events
 
-    if isinstance(event, Retrying):
-        say(f"Trying {event.model} again in {event.delay:.0f} s: {event.reason}")
+    match event:
+        case events.RunStarted(journaled=0):
+            say(f"Run: {folder}")
+        case events.RunStarted():
+            say(f"Run: {folder} (continued; {event.journaled} calls are done)")
+        case events.Retrying():
+            say(f"Trying {event.model} again in {event.delay:.0f} s: {event.reason}")
 
 
 def _silent(event: Event) -> None:
@@ -96,24 +112,17 @@ def _silent(event: Event) -> None:
 
 
 @contextmanager
-def shown(total: int) -> Iterator[Consumer]:
+def shown(folder: Path, total: int) -> Iterator[Consumer]:
     """Show progress towards `total` pictures on stderr while the block runs; yields the consumer of events."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Lines(total)
+        yield Lines(folder, total)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pictures · best score {task.fields[best]} ·"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
+    columns = (BarColumn(), TextColumn("{task.description},"), TimeRemainingColumn(), TextColumn("left"))
     with Progress(*columns, console=console, transient=True) as progress:
-        yield Bar(progress, total)
+        yield Bar(progress, folder, total)
 
 
 @contextmanager

@@ -105,9 +105,10 @@ class Book:
 
     def json(self) -> dict[str, Any]:
         """Return the outcome as JSON data: that of the one search, or `{"results": [...]}` for several prompts."""
-        if self.several:
-            return {"results": [{"prompt": chapter.story.result.prompt, **chapter.json()} for chapter in self.chapters]}
-        return self.chapters[0].json()
+        if not self.several:
+            return self.chapters[0].json()
+        told = {chapter.story.result.prompt: chapter.json() for chapter in self.chapters}
+        return {"results": [{"prompt": prompt, **told[prompt]} for prompt in self.prompts if prompt in told]}
 
 
 def book_of(run: RunReader) -> Book:
