@@ -160,3 +160,11 @@ def test_the_module_runs_as_a_program(example_stack, tmp_path):
     command += ["--stack", str(example_stack), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert json.loads(done.stdout)["spend"]["images"] == 2
+
+
+def test_a_complete_run_is_told_without_progress(run):
+    run(PROMPT, "--images", "4")
+    done = run(PROMPT, "--images", "4")
+    assert "(continued; 8 calls are done)" in done.stderr
+    assert "judged, best score" not in done.stderr
+    assert "4 pictures, 0 of them now" in done.stderr

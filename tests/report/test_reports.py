@@ -108,6 +108,15 @@ def test_the_contact_sheet_holds_every_picture_and_frames_the_best(width, height
     assert frame > 2 * (tall + 100)
 
 
+def test_sixteen_pictures_fill_a_square():
+    assert contact_sheet(noise_story(14)).width == 20 + 4 * 276
+
+
+def test_a_sheet_of_very_many_pictures_uses_small_cells():
+    sheet = contact_sheet(noise_story(150))
+    assert sheet.width <= 17 * (128 + 20) + 20
+
+
 def test_a_sheet_of_failures_has_no_frame():
     assert (15, 123, 95) not in {colour for _, colour in contact_sheet(failed_story()).getcolors(1 << 24)}
 

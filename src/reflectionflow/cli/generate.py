@@ -24,9 +24,9 @@ PromptsFile = Annotated[
     Path | None,
     typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
 ]
-Strategy = Annotated[str, typer.Option(help="The search method.")]
+Strategy = Annotated[str, typer.Option(metavar="NAME", help="The search method.")]
 Images = Annotated[int, typer.Option(metavar="N", help="Pictures to paint for each prompt.")]
-Seed = Annotated[int, typer.Option(help="Seed of the run; the same seed gives the same pictures.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the run; the same seed gives the same pictures.")]
 Width = Annotated[int | None, typer.Option(metavar="PX", help="Width; the stack's default when absent.")]
 Height = Annotated[int | None, typer.Option(metavar="PX", help="Height; the stack's default when absent.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoiser steps; the stack's default when absent.")]

@@ -63,7 +63,7 @@ class Tally:
 
 
 class Lines:
-    """At most ten plain lines in a run, and one for each repeated call."""
+    """At most ten plain lines in a run, none for what its journal held already."""
 
     def __init__(self, folder: Path, total: int) -> None:
         self._folder = folder
@@ -73,7 +73,8 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Print a line when another tenth of the work is done."""
         tell_news(event, self._folder, tell)
-        if self._tally(event) and int(self._tally.done * _LINES) > self._told:
+        self._tally(event)
+        if _is_news(event) and int(self._tally.done * _LINES) > self._told:
             self._told = int(self._tally.done * _LINES)
             tell(self._tally.text)
 
@@ -92,6 +93,13 @@ class Bar:
         tell_news(event, self._folder, self._progress.console.print)
         if self._tally(event):
             self._progress.update(self._task, completed=self._tally.done, description=self._tally.text)
+
+
+def _is_news(event: Event) -> bool:
+    """Return whether a model has just done something, as opposed to the journal answering in its place."""
+    from reflectionflow.runtime import events
+
+    return isinstance(event, events.Drafted | events.Corrected | events.Judged | events.Failed) and not event.cached
 
 
 def tell_news(event: Event, folder: Path, say: Callable[[str], object]) -> None:
