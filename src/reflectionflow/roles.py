@@ -34,6 +34,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+class Role(Enum):
+    """The parts a model can play; each value is its table in a stack file and its attribute of `Stack`."""
+
+    GENERATOR = "generator"
+    VERIFIER = "verifier"
+    CORRECTOR = "corrector"
+    REFLECTOR = "reflector"
+    REFINER = "refiner"
+
+
 class Worker(Enum):
     """Where a model's calls run; models that share a worker never run at the same time."""
 
@@ -52,6 +62,8 @@ class Capabilities:
         largest: Largest allowed width and height in pixels.
         words: The words it understands, lower case; none means any text.
         longest_prompt: Longest prompt in words; none means no limit of its own.
+        evaluations_per_step: Most denoiser evaluations one step of one picture takes: 1 for a guidance-distilled model,
+            2 with classifier-free guidance. A search reserves `steps` times this before it paints.
     """
 
     corrects: bool = False
@@ -60,6 +72,7 @@ class Capabilities:
     largest: int = 4096
     words: frozenset[str] | None = None
     longest_prompt: int | None = None
+    evaluations_per_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,7 @@ class Stack:
         corrector: Paints corrections; none when the stack has no corrector.
         reflector: Says what is wrong.
         refiner: Rewrites prompts.
+        defaults: What is painted when the user says nothing; none leaves it to the generator.
     """
 
     name: str
@@ -234,6 +248,7 @@ class Stack:
     corrector: Generator | None = None
     reflector: Reflector | None = None
     refiner: Refiner | None = None
+    defaults: Defaults | None = None
 
 
 def question_id(role: str, model: str, request: Question | ReflectRequest | RefineRequest) -> str:

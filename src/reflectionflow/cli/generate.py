@@ -1,0 +1,165 @@
+"""`reflectionflow generate`: search for the picture a prompt asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from reflectionflow.report.files import Book
+    from reflectionflow.request import Request
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROMPT", help="What the picture should show, in quotes; several prompts are searched together."
+    ),
+]
+PromptsFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
+]
+Strategy = Annotated[str, typer.Option(help="The search method.")]
+Images = Annotated[int, typer.Option(metavar="N", help="Pictures to paint for each prompt.")]
+Seed = Annotated[int, typer.Option(help="Seed of the run; the same seed gives the same pictures.")]
+Width = Annotated[int | None, typer.Option(metavar="PX", help="Width; the stack's default when absent.")]
+Height = Annotated[int | None, typer.Option(metavar="PX", help="Height; the stack's default when absent.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoiser steps; the stack's default when absent.")]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="SCALE", help="Guidance scale; the stack's default when absent.")
+]
+StackName = Annotated[
+    str, typer.Option("--stack", metavar="NAME|PATH", help="The models: a shipped stack or a stack file.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="The run directory. The default is named by what is asked, so that the same command continues.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
+
+
+def generate(
+    prompts: Prompts = None,
+    prompts_file: PromptsFile = None,
+    strategy: Strategy = "noise",
+    images: Images = 16,
+    seed: Seed = 0,
+    width: Width = None,
+    height: Height = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    stack: StackName = "scenes",
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for the picture a prompt asks for.
+
+    The run directory gets best.png, contact-sheet.png, report.html and result.json. The same command continues an
+    interrupted run, and costs nothing when the run is complete. A larger --images adds pictures to it.
+    """
+    from reflectionflow.request import Request
+
+    request = Request(
+        prompts=tuple(_prompts(prompts or [], prompts_file)),
+        strategy=strategy,
+        images=images,
+        seed=seed,
+        stack=stack,
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=guidance,
+        out=out,
+        prompts_file=prompts_file,
+    )
+    _search(request, as_json=as_json, quiet=quiet)
+
+
+def _search(request: Request, *, as_json: bool, quiet: bool) -> None:
+    """Carry a request out, showing what happens and what came of it."""
+    from reflectionflow.cli import progress
+    from reflectionflow.request import carry_out, plan
+
+    planned = plan(request)
+    wanted = request.images * len(planned.searches)
+    with progress.hidden() if quiet else progress.shown(planned.folder, wanted) as consumer:
+        book = carry_out(planned, consumer)
+    if as_json:
+        typer.echo(json.dumps(book.json(), ensure_ascii=False))
+    found = all(chapter.story.result.best is not None for chapter in book.chapters)
+    if not quiet or not found:
+        _summarise(book)
+    if not found:
+        raise typer.Exit(1)
+
+
+def _prompts(given: list[str], file: Path | None) -> list[str]:
+    """Return the prompts of the command line or of the file.
+
+    Raises:
+        MisuseError: if there are none, both, or loose words where one prompt was meant.
+    """
+    from reflectionflow.errors import MisuseError
+
+    if file is not None and given:
+        raise MisuseError("prompts were given both as arguments and with --prompts; use one of the two")
+    if file is not None:
+        return _read_prompts(file)
+    if not given:
+        raise MisuseError(
+            'there is no prompt; write it in quotes, as in: reflectionflow generate "a photo of a red star"'
+        )
+    if len(given) > 1 and all(len(prompt.split()) == 1 for prompt in given):
+        raise MisuseError(
+            f'the prompt came as {len(given)} separate words; put it in quotes: "{" ".join(given)}" '
+            "(or give one-word prompts with --prompts FILE)"
+        )
+    return given
+
+
+def _read_prompts(file: Path) -> list[str]:
+    from reflectionflow.errors import MisuseError
+
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise MisuseError(
+            f"the prompts file {file} cannot be read: {error.strerror or error}; correct its name"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise MisuseError(f"the prompts file {file} is not text in UTF-8 ({error}); convert it") from error
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise MisuseError(f"the prompts file {file} holds no prompt; write one prompt per line")
+    return found
+
+
+def _summarise(book: Book) -> None:
+    """Say what came of each search."""
+    from reflectionflow.report.files import PAGE
+
+    for chapter in book.chapters:
+        result = chapter.story.result
+        tell("")
+        if book.several:
+            tell(result.prompt)
+        tell(result.stop.value)
+        best = chapter.json()["best"]
+        if best is None:
+            for reason in chapter.story.failures:
+                tell(f"  - {reason}")
+            continue
+        tell(f"Best picture: {best['path']} (score {best['score']:.4f})")
+        tell(f"Report:       {chapter.folder / PAGE}")
+        tell(f"Painted:      {result.charged.images} pictures, {result.paid.images} of them now")

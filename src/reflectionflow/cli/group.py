@@ -1,0 +1,50 @@
+"""The outermost group: turns errors into one message and an exit code, and prints the version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from reflectionflow.errors import ReflectionFlowError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The verbs, with one place that decides how each kind of ending looks.
+
+    A `ReflectionFlowError` is one message without a traceback, and its own exit code; Ctrl-C is 130. Anything else is
+    a fault of this program: it keeps its traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen verb."""
+        try:
+            return super().invoke(ctx)
+        except ReflectionFlowError as error:
+            tell(f"Error: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            tell("\nInterrupted. Whatever was finished is kept; the same command continues there.")
+            raise typer.Exit(INTERRUPTED) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if not _is_usage(error):
+                tell(
+                    "This is a fault of reflectionflow or of a plug-in; the traceback below says where. "
+                    "Whatever was finished is kept, and the same command continues there.\n"
+                )
+            raise
+
+
+def tell(message: str) -> None:
+    """Write one message for people to stderr."""
+    typer.echo(message, err=True)
+
+
+def _is_usage(error: Exception) -> bool:
+    """Return whether the command-line library will show this error itself, as wrong usage."""
+    return hasattr(error, "show") and hasattr(error, "exit_code")

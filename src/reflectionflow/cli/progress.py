@@ -1,0 +1,131 @@
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing when asked to be quiet.
+
+All three consume the same stream of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from reflectionflow.runtime.events import Event
+
+Consumer = Callable[["Event"], None]
+_LINES = 10  # progress lines of a whole run where there is no terminal
+
+
+class Tally:
+    """What every kind of progress counts: pictures painted and judged, of how many, and the best score so far."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.painted = 0
+        self.judged = 0
+        self.best: float | None = None
+
+    def __call__(self, event: Event) -> bool:
+        """Take one event in; return whether anything changed."""
+        from reflectionflow.runtime import events
+
+        match event:
+            case events.Drafted() | events.Corrected():
+                self.painted += 1
+            case events.Failed(call="draft" | "correct"):  # it will not be judged either
+                self.painted += 1
+                self.judged += 1
+            case events.Judged() | events.Failed(call="judge"):
+                self.judged += 1
+            case events.Selected():
+                self.best = event.score if self.best is None else max(self.best, event.score)
+            case _:
+                return False
+        return True
+
+    @property
+    def text(self) -> str:
+        """Pictures done, and the best score or a dash."""
+        best = "–" if self.best is None else f"{self.best:.4f}"
+        return f"{self.painted} of {self.total} pictures painted, {self.judged} judged, best score {best}"
+
+    @property
+    def done(self) -> float:
+        """The part of the work that is done, painting and judging counted alike, from 0 to 1."""
+        return (self.painted + self.judged) / (2 * max(1, self.total))
+
+
+class Lines:
+    """At most ten plain lines in a run, and one for each repeated call."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self._folder = folder
+        self._tally = Tally(total)
+        self._told = 0
+
+    def __call__(self, event: Event) -> None:
+        """Print a line when another tenth of the work is done."""
+        tell_news(event, self._folder, tell)
+        if self._tally(event) and int(self._tally.done * _LINES) > self._told:
+            self._told = int(self._tally.done * _LINES)
+            tell(self._tally.text)
+
+
+class Bar:
+    """A bar that moves: pictures painted and judged, best score so far, time left."""
+
+    def __init__(self, progress: Progress, folder: Path, total: int) -> None:
+        self._folder = folder
+        self._tally = Tally(total)
+        self._progress = progress
+        self._task: TaskID = progress.add_task(self._tally.text, total=1.0)
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar."""
+        tell_news(event, self._folder, self._progress.console.print)
+        if self._tally(event):
+            self._progress.update(self._task, completed=self._tally.done, description=self._tally.text)
+
+
+def tell_news(event: Event, folder: Path, say: Callable[[str], object]) -> None:
+    """Say where the run is when it starts, and why calls are tried again, so that a slow run explains itself."""
+    from reflectionflow.runtime import events
+
+    match event:
+        case events.RunStarted(journaled=0):
+            say(f"Run: {folder}")
+        case events.RunStarted():
+            say(f"Run: {folder} (continued; {event.journaled} calls are done)")
+        case events.Retrying():
+            say(f"Trying {event.model} again in {event.delay:.0f} s: {event.reason}")
+
+
+def _silent(event: Event) -> None:
+    return None
+
+
+@contextmanager
+def shown(folder: Path, total: int) -> Iterator[Consumer]:
+    """Show progress towards `total` pictures on stderr while the block runs; yields the consumer of events."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(folder, total)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.description},"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Bar(progress, folder, total)
+
+
+@contextmanager
+def hidden() -> Iterator[Consumer]:
+    """Show nothing."""
+    yield _silent

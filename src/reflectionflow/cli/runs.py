@@ -1,0 +1,143 @@
+"""`reflectionflow runs`: find the runs on this disk, look at one, check it, draw its report again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from reflectionflow.report.files import Chapter
+
+app = typer.Typer(help="Find runs, look at one, check it, draw its report again.", no_args_is_help=True)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look for run directories.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+
+@app.command("list")
+def list_runs(folder: Folder = Path("runs"), as_json: AsJson = False) -> None:
+    """List runs with their best scores."""
+    from reflectionflow.errors import MisuseError
+
+    if not folder.is_dir():
+        raise MisuseError(f"there is no folder {str(folder)!r}; `reflectionflow generate` makes one, or name another")
+    found = [_summary(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    if as_json:
+        typer.echo(json.dumps({"runs": found}))
+        return
+    for run in found:
+        typer.echo(f"{run['run']}  {run.get('problem') or _line(run)}")
+    if not found:
+        tell(f"There are no runs in {folder}.")
+
+
+@app.command("show")
+def show(run: Run, as_json: AsJson = False) -> None:
+    """Show what came of a run."""
+    from reflectionflow.report.files import book_of, command_line
+    from reflectionflow.runs import RunDirectory
+
+    with RunDirectory.read(run) as reader:
+        book = book_of(reader)
+        journaled = reader.journal.count()
+    if as_json:
+        outcome = book.json() if book.chapters else {"best": None}
+        typer.echo(json.dumps({"asked": reader.spec.passed, "finished": bool(book.chapters), **outcome}))
+        return
+    typer.echo(f"Command: {command_line(reader.spec.passed)}")
+    if not book.chapters:
+        typer.echo(f"Not finished: {journaled} calls are journaled; the same command continues.")
+    for chapter in book.chapters:
+        _show_chapter(chapter)
+
+
+@app.command("verify")
+def verify(run: Run, as_json: AsJson = False) -> None:
+    """Check a run against itself.
+
+    Every id, picture and link is derived again. Exits with 1 if one differs.
+    """
+    from reflectionflow.runs import verify as check
+    from reflectionflow.types import to_json
+
+    report = check(run)
+    if as_json:
+        typer.echo(json.dumps({"ok": report.ok, **to_json(report)}))
+    else:
+        for problem in report.problems:
+            typer.echo(f"problem: {problem}")
+        for note in report.notes:
+            typer.echo(f"note: {note}")
+        outcome = "all is in order" if report.ok else f"{len(report.problems)} problems"
+        typer.echo(f"{report.calls} calls, {report.images} pictures, {report.results} results checked: {outcome}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report(run: Run) -> None:
+    """Draw a run's report again.
+
+    Writes best.png, contact-sheet.png, report.html and result.json from the journal, and prints where the page is.
+    """
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.report.files import PAGE, book_of
+    from reflectionflow.runs import RunDirectory
+
+    with RunDirectory.read(run) as reader:
+        book = book_of(reader)
+    if not book.chapters:
+        raise MisuseError(f"the run {run} has no finished search to report; the command that began it continues it")
+    book.write()
+    for chapter in book.chapters:
+        typer.echo(str(chapter.folder / PAGE))
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """Return one run of a list; one that cannot be read is listed with the reason."""
+    from reflectionflow.errors import ReflectionFlowError
+    from reflectionflow.runs import RunDirectory
+
+    try:
+        with RunDirectory.read(path) as run:
+            results = [item.result for item in run.results()]
+            best = [item.best.verdict.score for item in results if item.best and item.best.verdict]
+            return {
+                "run": str(path),
+                "prompts": list(run.spec.passed.get("prompts", [])),
+                "strategy": run.spec.passed.get("strategy"),
+                "finished": len(results),
+                "images": sum(item.charged.images for item in results),
+                "best": max((score for score in best if score is not None), default=None),
+            }
+    except ReflectionFlowError as error:
+        return {"run": str(path), "problem": str(error)}
+
+
+def _line(run: dict[str, Any]) -> str:
+    prompts = run["prompts"]
+    asked = prompts[0] if len(prompts) == 1 else f"{len(prompts)} prompts"
+    if not run["finished"]:
+        return f"not finished  {asked}"
+    best = "no picture" if run["best"] is None else f"{run['best']:.4f}"
+    return f"{best}  {run['images']} pictures  {asked}"
+
+
+def _show_chapter(chapter: Chapter) -> None:
+    result = chapter.story.result
+    outcome = chapter.json()["best"]
+    spent = result.charged
+    typer.echo(f"\n{result.prompt}")
+    typer.echo(f"  {result.stop.value}")
+    if outcome is not None:
+        typer.echo(f"  best   {outcome['path']} (score {outcome['score']:.4f})")
+    typer.echo(f"  spent  {spent.images} pictures, {spent.denoiser_evaluations} denoiser evaluations")
+    typer.echo(f"  run    {chapter.story.run}")
+    for reason in chapter.story.failures:
+        typer.echo(f"  failed {reason}")

@@ -1,0 +1,126 @@
+"""How a model joins a stack: the `ModelSpec` it publishes, and finding one by name.
+
+Models are registered under the entry-point group `reflectionflow.models`; built-in models use the same group as
+everyone's. docs/plugins.md shows a whole plug-in.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.roles import Role
+
+ENTRY_POINTS = "reflectionflow.models"
+
+
+class ModelOptions(BaseModel):
+    """Base of a model's options: unknown names are refused, and every field carries a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _beside_the_stack(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return path.expanduser() if folder is None else folder / path.expanduser()
+
+
+LocalPath = Annotated[Path, AfterValidator(_beside_the_stack)]
+"""A path option; a relative one starts at the folder of the stack file."""
+
+OptionsT = TypeVar("OptionsT", bound=ModelOptions)
+
+
+def _nothing_missing(options: Any) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class ModelSpec(Generic[OptionsT]):
+    """How a model joins a stack; the module that defines one imports no torch at its top.
+
+    Attributes:
+        roles: The roles the loaded model can play. One that plays several with equal options is loaded once.
+        options: Its options, each field with a description.
+        load: Builds the model from its options; imports its libraries inside. Weights are best loaded by the first
+            call, so that a run whose journal answers everything never loads them.
+        needs: What is missing here, one sentence each with its remedy (a file, a package, a device); loads nothing.
+        summary: One line for `reflectionflow models`.
+    """
+
+    roles: tuple[Role, ...]
+    options: type[OptionsT]
+    load: Callable[[OptionsT], Any]
+    needs: Callable[[OptionsT], Sequence[str]] = _nothing_missing
+    summary: str = ""
+
+
+def registered() -> dict[str, EntryPoint]:
+    """Return every model registered by this package and by installed plug-ins, by name."""
+    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)}
+
+
+def find_model(name: str) -> ModelSpec[Any]:
+    """Return the spec behind a registered name or a dotted path `package.module:SPEC`.
+
+    Raises:
+        MisuseError: if nothing of that name is registered or importable, or if it is no `ModelSpec`.
+    """
+    points = registered()
+    if name in points:
+        module, attribute = points[name].module, points[name].attr
+    elif ":" in name:
+        module, attribute = name.split(":", 1)
+    else:
+        raise MisuseError(
+            f"no model is called {name!r}{meant(name, points)}; registered are {listed(points)}, "
+            'and "package.module:SPEC" names any other'
+        )
+    try:
+        found = import_module(module)
+        for step in attribute.split("."):
+            found = getattr(found, step)
+    except Exception as error:  # foreign code runs at its import, and may fail in any way
+        raise MisuseError(
+            f"the model {name!r} cannot be imported ({error}); install its package, or correct the name"
+        ) from error
+    if not isinstance(found, ModelSpec):
+        raise MisuseError(
+            f"the model {name!r} is a {type(found).__name__}, and must be a reflectionflow.stack.ModelSpec"
+        )
+    return found
+
+
+def models_for(role: Role) -> str:
+    """Return a part of a sentence naming the registered models that can play a role."""
+    names = [name for name, spec in _importable().items() if role in spec.roles]
+    return f"registered for it: {', '.join(names)}" if names else "none is registered for it"
+
+
+def _importable() -> dict[str, ModelSpec[Any]]:
+    found: dict[str, ModelSpec[Any]] = {}
+    for name in registered():
+        try:
+            found[name] = find_model(name)
+        except MisuseError:  # `reflectionflow models` shows it with its reason
+            continue
+    return found
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the known name most like `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list in a sentence."""
+    return ", ".join(names) or "none"

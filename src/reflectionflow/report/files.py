@@ -1,0 +1,173 @@
+"""What a finished run leaves for people in its directory, written from the run alone.
+
+One prompt: `best.png`, `contact-sheet.png`, `report.html`, `result.json` beside the journal. Several prompts: the same
+files in one numbered folder per prompt, and a `result.json` over all of them beside the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from reflectionflow.report.page import html_page
+from reflectionflow.report.picture import best_picture
+from reflectionflow.report.sheet import contact_sheet
+from reflectionflow.report.story import Story
+from reflectionflow.runs import RunReader
+from reflectionflow.runs.storage import storage_errors, write_atomically
+from reflectionflow.types import content_id, to_json
+
+BEST, SHEET, PAGE, RESULT = "best.png", "contact-sheet.png", "report.html", "result.json"
+_SLUG = 40  # characters of a prompt in a folder's name
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One search of a run: its story, and the folder its files belong in."""
+
+    story: Story
+    folder: Path
+
+    def json(self) -> dict[str, Any]:
+        """Return the outcome as JSON data, the form `--json` prints and `result.json` holds."""
+        result = self.story.result
+        return {
+            "best": self._best(),
+            "spend": to_json(result.charged),
+            "paid": to_json(result.paid),
+            "stop": to_json(result.stop),
+            "run": str(self.folder),
+        }
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best picture is, if there is one."""
+        return self.folder / BEST
+
+    def _best(self) -> dict[str, Any] | None:
+        best = self.story.result.best
+        if best is None or best.candidate is None or best.verdict is None:
+            return None
+        return {"path": str(self.best_path), "candidate": best.candidate.id, "score": best.verdict.score}
+
+    def write(self) -> None:
+        """Write the picture, the contact sheet, the page and the outcome.
+
+        Raises:
+            StorageError: if they cannot be written.
+        """
+        with storage_errors(self.folder, "writing the report"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            picture = best_picture(self.story)
+            if picture is None:
+                self.best_path.unlink(missing_ok=True)
+            else:
+                write_atomically(self.best_path, picture)
+            write_atomically(self.folder / SHEET, _png(self.story))
+            write_atomically(self.folder / PAGE, html_page(self.story).encode())
+            write_atomically(self.folder / RESULT, _lines(self.json()))
+
+
+@dataclass(frozen=True)
+class Book:
+    """Every finished search of a run, in the order they were asked for.
+
+    Attributes:
+        folder: The run directory.
+        chapters: One per finished search.
+        prompts: The prompts as they were given, repeated ones repeated.
+        several: Whether a list of prompts was given; each distinct one then has a folder of its own.
+    """
+
+    folder: Path
+    chapters: tuple[Chapter, ...]
+    prompts: tuple[str, ...]
+    several: bool
+
+    def write(self) -> None:
+        """Write every chapter's files, and one outcome over all where there are several prompts.
+
+        Raises:
+            StorageError: if they cannot be written.
+        """
+        for chapter in self.chapters:
+            chapter.write()
+        if self.several:
+            with storage_errors(self.folder, "writing the report"):
+                write_atomically(self.folder / RESULT, _lines(self.json()))
+
+    def json(self) -> dict[str, Any]:
+        """Return the outcome as JSON data: that of the one search, or `{"results": [...]}` for several prompts."""
+        if not self.several:
+            return self.chapters[0].json()
+        told = {chapter.story.result.prompt: chapter.json() for chapter in self.chapters}
+        return {"results": [{"prompt": prompt, **told[prompt]} for prompt in self.prompts if prompt in told]}
+
+
+def book_of(run: RunReader) -> Book:
+    """Return what a run's directory has to tell; the run may be closed afterwards.
+
+    Raises:
+        StorageError: if the run cannot be read.
+    """
+    passed = run.spec.passed
+    prompts = tuple(passed.get("prompts", ()))
+    several = len(prompts) > 1 or passed.get("prompts_file") is not None
+    images = run.images
+    chapters = []
+    for item in sorted(run.results(), key=lambda item: (item.position, item.label)):
+        folder = run.path / f"{item.position + 1:03d}-{slug(item.result.prompt)}" if several else run.path
+        story = Story(
+            result=item.result,
+            run=run_id(run.spec.resolved),
+            stack=str(passed.get("stack", "")),
+            version=str(run.header["packages"].get("reflectionflow") or "unknown"),
+            command=command_line(passed),
+            png=lambda candidate: images.path(candidate.image).read_bytes(),
+        )
+        chapters.append(Chapter(story, folder))
+    return Book(run.path, tuple(chapters), prompts, several)
+
+
+def run_id(resolved: Mapping[str, Any]) -> str:
+    """Return the content id of a run: the hash of everything asked for except the budget, which may grow."""
+    return content_id("run", {key: value for key, value in resolved.items() if key != "budget"})
+
+
+def slug(text: str) -> str:
+    """Return a text as a short name for a folder: ASCII letters, digits and dashes."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    return words[:_SLUG].rstrip("-") or "prompt"
+
+
+def command_line(passed: Mapping[str, Any]) -> str:
+    """Return the command that repeats a run, from what was passed to it."""
+    if passed.get("by_hand"):
+        return "This run was started from Python with a stack built by hand; the same call repeats it."
+    prompts = passed.get("prompts_file") or passed.get("prompts", [])
+    named = ["--prompts", prompts] if isinstance(prompts, str) else list(prompts)
+    options = [
+        part
+        for name in ("strategy", "images", "seed", "width", "height", "steps", "guidance", "stack", "out")
+        if passed.get(name) is not None
+        for part in (f"--{name}", str(passed[name]))
+    ]
+    return shlex.join(["reflectionflow", "generate", *named, *options])
+
+
+def _png(story: Story) -> bytes:
+    out = BytesIO()
+    contact_sheet(story).save(out, format="PNG")
+    return out.getvalue()
+
+
+def _lines(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"

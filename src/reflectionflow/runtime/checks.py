@@ -1,0 +1,90 @@
+"""What can be known to go wrong before the first model call, said all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from reflectionflow.roles import Capabilities, Generator, Stack
+from reflectionflow.runtime.task import SEED_LIMIT, Role, Strategy, Task
+
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+SHOWN_WORDS = 12
+
+
+def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
+    """Return every reason why the task cannot be searched with this stack and strategy, one sentence each.
+
+    Checked are the prompt (empty, too long, unknown words), the seed, the size and step count, and that the stack fills
+    the roles the strategy needs. No model is called.
+    """
+    problems = [*_number_problems(task), *_role_problems(stack, strategy)]
+    painters = [stack.generator]
+    if Role.CORRECTOR in strategy.needs and stack.corrector is not None:
+        painters.append(stack.corrector)
+    for painter in painters:
+        problems += _size_problems(task, painter)
+        problems += _prompt_problems(task.prompt, painter)
+    if not task.prompt.strip():
+        problems.append("The prompt is empty; say what to paint.")
+    return list(dict.fromkeys(problems))  # generator and corrector often agree
+
+
+def words_of(prompt: str) -> list[str]:
+    """Return the words of a prompt in lower case, without punctuation, in order."""
+    return _WORD.findall(prompt.lower())
+
+
+def _number_problems(task: Task) -> Iterator[str]:
+    if not 0 <= task.seed < SEED_LIMIT:
+        yield f"The seed {task.seed} is out of range; it lies in 0 ≤ seed < 2**63."
+    if task.steps < 1:
+        yield f"{task.steps} denoiser steps paint nothing; ask for at least 1."
+
+
+def _role_problems(stack: Stack, strategy: Strategy) -> Iterator[str]:
+    for role in sorted(strategy.needs, key=lambda role: role.value):
+        filled = getattr(stack, role.value)
+        if filled is None:
+            yield (
+                f"The strategy {strategy.name} needs a {role.value}, and the stack {stack.name} has none; "
+                "choose another stack or another strategy."
+            )
+        elif role is Role.CORRECTOR and not filled.capabilities.corrects:
+            yield f"{filled.name} stands as corrector in the stack {stack.name} but cannot correct pictures."
+
+
+def _size_problems(task: Task, painter: Generator) -> Iterator[str]:
+    can = painter.capabilities
+    for side, pixels in (("width", task.width), ("height", task.height)):
+        if not can.smallest <= pixels <= can.largest:
+            yield f"{painter.name} paints a {side} of {can.smallest} to {can.largest} pixels, not {pixels}."
+        elif pixels % can.multiple:
+            below = max(can.smallest, pixels // can.multiple * can.multiple)
+            yield f"{painter.name} needs a {side} that is a multiple of {can.multiple}, not {pixels}; try {below}."
+
+
+def _prompt_problems(prompt: str, painter: Generator) -> Iterator[str]:
+    words, can = words_of(prompt), painter.capabilities
+    if can.longest_prompt is not None and len(words) > can.longest_prompt:
+        yield f"{painter.name} reads at most {can.longest_prompt} words, and the prompt has {len(words)}; shorten it."
+    unknown = [word for word in dict.fromkeys(words) if not _knows(can, word)]
+    if unknown:
+        quoted = ", ".join(f"'{word}'" for word in unknown)
+        yield (
+            f"{painter.name} does not know the word{'s' if len(unknown) > 1 else ''} {quoted}; it knows "
+            f"{_shortened(can)}. A stack such as flux-dev paints anything."
+        )
+
+
+def _knows(can: Capabilities, word: str) -> bool:
+    if can.words is None or word in can.words:
+        return True
+    parts = re.split(r"['’-]", word)
+    return len(parts) > 1 and all(part in can.words for part in parts)
+
+
+def _shortened(can: Capabilities) -> str:
+    words = sorted(can.words or ())
+    shown = ", ".join(words[:SHOWN_WORDS])
+    return shown if len(words) <= SHOWN_WORDS else f"{shown} … ({len(words)} words)"

@@ -1,0 +1,191 @@
+"""Whatever a user gets wrong is one message with a remedy, exit code 2, nothing painted and nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reflectionflow.cli import app
+
+PLUGINS = Path(__file__).parent.parent / "plugins"
+PROMPT = "a red star"
+
+
+def _odd_stack(folder: Path, spec: str, options: str = "") -> Path:
+    path = folder / "odd.toml"
+    path.write_text(
+        f'name = "odd"\ndescription = "a test"\n[generator]\nmodel = "odd_models:{spec}"\n{options}\n'
+        '[verifier]\nmodel = "example-brightness"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def run(example_stack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(PLUGINS))
+
+    def call(*arguments: str):
+        command = ["generate", "--stack", str(example_stack), *arguments]
+        return CliRunner().invoke(app, command, prog_name="reflectionflow")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "there is no prompt"),
+        ([""], "Prompt 1 is empty"),
+        (["  \n"], "Prompt 1 is empty"),
+        (["a", "red", "star"], 'put it in quotes: "a red star"'),
+        (["word " * 41], "40 words"),
+        ([PROMPT, "--images", "0"], "images must be at least 1, not 0"),
+        ([PROMPT, "--images", "-3"], "images must be at least 1, not -3"),
+        ([PROMPT, "--seed", "-1"], "seed"),
+        ([PROMPT, "--seed", str(2**63)], "2**63"),
+        ([PROMPT, "--width", "100"], "16"),
+        ([PROMPT, "--width", "0"], "0"),
+        ([PROMPT, "--height", "1024"], "512"),
+        ([PROMPT, "--steps", "0"], "steps"),
+        ([PROMPT, "--guidance", "nan"], "guidance"),
+        ([PROMPT, "--guidance", "-1"], "guidance"),
+        ([PROMPT, "--stack", "scened"], "did you mean 'scenes'?"),
+        ([PROMPT, "--stack", "nowhere.toml"], "there is no stack file 'nowhere.toml'"),
+        ([PROMPT, "--strategy", "nois"], "noise"),
+        ([PROMPT, "--strategy", "dreaming"], "noise"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
+        ([PROMPT, "--prompts", "nowhere.txt"], "use one of the two"),
+        ([PROMPT, "--out", "/proc/nothing/here"], "/proc/nothing"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, arguments, said):
+    done = run(*arguments)
+    assert said in done.stderr
+    assert done.exit_code in (1, 2) if "/proc" in said else done.exit_code == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("option", [["--images", "many"], ["--no-such-option"], ["--width", "1.5"]])
+def test_wrong_usage_shows_the_usage(run, option):
+    done = run(PROMPT, *option)
+    assert done.exit_code == 2
+    assert "Usage: " in done.stderr
+
+
+def test_an_output_directory_below_a_file_cannot_be_made(run, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    done = run(PROMPT, "--images", "1", "--out", "file/sub")
+    assert done.exit_code in (1, 2)
+    assert "file/sub" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_directory_that_is_a_file_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    done = run(PROMPT, "--images", "1", "--out", "file")
+    assert done.exit_code == 2
+    assert "file is a file" in done.stderr
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(run, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "letter.txt").write_text("Dear …")
+    done = run(PROMPT, "--images", "1", "--out", "precious")
+    assert done.exit_code == 2
+    assert "not empty" in done.stderr
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["letter.txt"]
+
+
+def test_a_run_of_another_request_is_left_alone(run, tmp_path):
+    assert run(PROMPT, "--images", "1", "--out", "out").exit_code == 0
+    before = (tmp_path / "out" / "result.json").read_bytes()
+    done = run("a blue heart", "--images", "1", "--out", "out")
+    assert done.exit_code == 2
+    assert "another" in done.stderr
+    assert "a blue heart" in done.stderr
+    assert (tmp_path / "out" / "result.json").read_bytes() == before
+
+
+def test_a_run_of_another_version_is_left_alone(run, tmp_path):
+    assert run(PROMPT, "--images", "1", "--out", "out").exit_code == 0
+    path = tmp_path / "out" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    done = run(PROMPT, "--images", "1", "--out", "out")
+    assert done.exit_code == 2
+    assert "99" in done.stderr
+
+
+def test_an_unknown_word_is_named_before_anything_is_painted(run, tmp_path):
+    done = run("a red dragon", "--stack", str(_odd_stack(tmp_path, "PICKY")))
+    assert done.exit_code == 2
+    assert "dragon" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_without_prompts_is_refused(run, tmp_path):
+    (tmp_path / "prompts.txt").write_text("# nothing yet\n\n")
+    done = run("--prompts", "prompts.txt")
+    assert done.exit_code == 2
+    assert "holds no prompt" in done.stderr
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the child has made a file, and fail with what it said if it ends instead."""
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def waiting_run(example, tmp_path, monkeypatch):
+    """Start a real `generate` that has painted one picture and waits within the second; return its process."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ["PYTHONPATH"]]))
+    stack = _odd_stack(tmp_path, "SLOW", 'folder = "."')
+    command = [sys.executable, "-m", "reflectionflow", "generate", PROMPT, "--images", "3", "--stack", str(stack)]
+    command += ["--out", str(tmp_path / "out"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        _wait_for(tmp_path / "waiting", process)
+        yield process, command
+    finally:
+        (tmp_path / "go").touch()
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_on_a_run_is_turned_away(waiting_run, tmp_path):
+    process, command = waiting_run
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert f"is being written by process {process.pid}" in second.stderr
+    (tmp_path / "go").touch()
+    assert json.loads(process.communicate()[0])["spend"]["images"] == 3
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_continues(waiting_run, tmp_path):
+    process, command = waiting_run
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+    assert "the same command continues there" in err
+    assert "Traceback" not in err
+    (tmp_path / "go").touch()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    data = json.loads(again.stdout)
+    assert data["spend"]["images"] == 3
+    assert data["paid"]["images"] == 2
