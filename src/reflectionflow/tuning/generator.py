@@ -18,9 +18,12 @@ import numpy as np
 from pydantic import Field
 
 from reflectionflow.errors import CheckpointError
+from reflectionflow.models.manifest import write_manifest
+from reflectionflow.models.quiet import quiet_libraries
 from reflectionflow.scenes.captions import CaptionMix, draw_caption
 from reflectionflow.scenes.splits import held_out_relations
-from reflectionflow.scenes.world import Priors
+from reflectionflow.scenes.words import known_words
+from reflectionflow.scenes.world import CANVAS, Priors
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.loop import Progress, train
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 PADDINGS = (32, 64, 128, 512)
+LONGEST_PROMPT = 60
 PREVIEWS = (
     "a photo of a star",
     "a photo of a blue mushroom",
@@ -257,7 +261,8 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
     from diffusers import FluxPipeline
 
     try:
-        pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+        with quiet_libraries():
+            pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
     return {name: part for name, part in pipe.components.items() if part is not None}
@@ -268,15 +273,20 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     import torch
     from diffusers import FluxPipeline
 
-    pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
-    pipe.to(dtype=torch.bfloat16)
-    pipe.save_pretrained(output, safe_serialization=True)
+    with quiet_libraries():
+        pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
+        pipe.to(dtype=torch.bfloat16)
+        pipe.save_pretrained(output, safe_serialization=True)
     # transformers loads in the dtype a configuration names, diffusers in float32 unless told: name the same one.
     for name in ("text_encoder", "text_encoder_2"):
         file = output / name / "config.json"
         file.write_text(
             json.dumps(json.loads(file.read_text("utf-8")) | {"dtype": "float32"}, indent=2) + "\n", "utf-8"
         )
+    write_manifest(
+        output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=3.5, smallest=CANVAS,
+        largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,
+    )  # fmt: skip
 
 
 def run(

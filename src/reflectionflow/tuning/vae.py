@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from reflectionflow.models.quiet import quiet_libraries
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Priors, draw_scene
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
@@ -162,7 +163,8 @@ def _roundtrip(vae: AutoencoderKL) -> torch.nn.Module:
             off_centre = posterior.mean.float().mean((0, 2, 3)).square().mean()
             return self.vae.decode(latents).sample, kl, off_centre
 
-    return Roundtrip().to(memory_format=torch.channels_last)
+    module: torch.nn.Module = Roundtrip()
+    return module
 
 
 def whiten(vae: AutoencoderKL, seed: int, count: int = 512) -> None:
@@ -213,5 +215,6 @@ def run(config: VaeConfig, report: Callable[[Progress], None]) -> Mapping[str, f
     whiten(program.vae, config.run.seed)
     output = Path(config.run.output)
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
-    program.vae.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
+    with quiet_libraries():
+        program.vae.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
     return metrics

@@ -1,0 +1,109 @@
+"""`reflectionflow tune`: train a model from a configuration file, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from reflectionflow.tuning.loop import Progress
+
+app = typer.Typer(no_args_is_help=True, help="Train the models of a stack; the same command resumes.")
+Config = Annotated[Path, typer.Argument(help="A TOML file, such as those in configs/tuning/.", show_default=False)]
+LINE_EVERY = 30.0
+
+
+@app.command()
+def vae(config: Config) -> None:
+    """Train the picture autoencoder of Scenes."""
+    from reflectionflow.tuning import vae as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.VaeConfig)
+    with _training("autoencoder", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report)
+    _finished(settings.run.output, metrics)
+
+
+@app.command()
+def generator(config: Config) -> None:
+    """Train the generator of Scenes, or, with a [distil] table, distil its guidance."""
+    from reflectionflow.tuning import generator as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.GeneratorConfig)
+    with _training("generator", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report, bars.encoding)
+    _finished(settings.run.output, metrics)
+
+
+class _Bars:
+    """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
+
+    def __init__(self, show: Callable[[str, int, int, str], None]) -> None:
+        self._show = show
+
+    def report(self, progress: Progress) -> None:
+        """Show a step."""
+        note = (
+            f"loss {progress.loss:.4f}, {progress.seconds_per_step:.2f} s a step, {_left(progress.seconds_left)} left"
+        )
+        self._show("steps", progress.step, progress.steps, note)
+
+    def encoding(self, done: int, count: int) -> None:
+        """Show how many training pictures are encoded."""
+        self._show("pictures encoded", done, count, "")
+
+
+def _left(seconds: float) -> str:
+    """Return a duration in words."""
+    minutes = int(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "< 1 min"
+
+
+@contextmanager
+def _training(name: str, steps: int) -> Iterator[_Bars]:
+    """Show bars on a terminal, and a line every half minute elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
+    if not console.is_terminal:
+        yield _Bars(_lines())
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, int] = {}
+
+        def show(kind: str, done: int, count: int, note: str) -> None:
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(kind, total=count, note=note)
+            bars.update(tasks[kind], completed=done, note=note)  # type: ignore[arg-type]
+
+        yield _Bars(show)
+
+
+def _lines() -> Callable[[str, int, int, str], None]:
+    """Return a display that prints a line at most every half minute, and the last one of each kind."""
+    told = {"at": -LINE_EVERY}
+
+    def show(kind: str, done: int, count: int, note: str) -> None:
+        now = time.monotonic()
+        if done == count or now - told["at"] >= LINE_EVERY:
+            told["at"] = now
+            tell(f"{done} of {count} {kind}{', ' + note if note else ''}")
+
+    return show
+
+
+def _finished(output: str, metrics: Mapping[str, float]) -> None:
+    """Say where the model is and how good it is."""
+    tell(f"Saved to {output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
