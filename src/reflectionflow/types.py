@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, Self
 
 Scalar = str | int | float | bool | None
@@ -86,7 +87,7 @@ class Recipe:
     reflection: str | None = None
     settings: Settings = ()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of the recipe: the id of the candidate it makes."""
         return content_id("recipe", self)

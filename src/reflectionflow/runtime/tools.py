@@ -11,6 +11,7 @@ the budget ends in the middle: a call that draws on a limited budget waits for t
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -60,6 +61,7 @@ class Tools:
         self._account = Account(search, self._ledger)
         self._steps: dict[Place, Step] = {}
         self._taken: set[Place] = set()
+        self._places: dict[str, list[Place]] = {}
         self._best: Step | None = None
 
     @property
@@ -238,15 +240,15 @@ class Tools:
             self._tell_failure(call, place, outcome)
             return answer
         self._steps[place] = Step(place, answer, None, reflection, refined)
+        insort(self._places.setdefault(answer.id, []), place)
         kind = Drafted if reflection is None else Corrected
         self._emit(kind(self._account.search, place, answer, outcome.cached))
         return answer
 
     def _places_of(self, candidate: Candidate) -> list[Place]:
-        places = [step.place for step in self.steps if step.candidate is not None and step.candidate.id == candidate.id]
-        if not places:
+        if candidate.id not in self._places:
             raise ValueError(f"candidate {candidate.id} was not painted in this search")
-        return places
+        return self._places[candidate.id]
 
     def _tell_failure(self, call: Call, place: Place, outcome: Outcome) -> bool:
         """Emit `Failed` if the answer is a failure, and return whether it is."""
