@@ -10,6 +10,7 @@ many searches, load them once (`models = reflectionflow.stack.load("scenes")`) a
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,7 +116,8 @@ async def agenerate(
         StorageError: if the run cannot be written.
     """
     request = _request(prompt, strategy, images, seed, stack, (width, height), steps, guidance, out)
-    return _result(await carry_out_async(plan(request), on_event or ignore))
+    planned = await asyncio.to_thread(plan, request)  # a model may take its time to load
+    return _result(await carry_out_async(planned, on_event or ignore))
 
 
 def generate(

@@ -200,6 +200,7 @@ def _resolved(models: roles.Stack, searches: Sequence[Search]) -> dict[str, Any]
         **task,
         **{role: None if model is None else model.name for role, model in played.items()},
         "settings": dict(models.generator.settings),
+        "corrector_settings": None if models.corrector is None else dict(models.corrector.settings),
     }
 
 

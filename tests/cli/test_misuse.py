@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -143,48 +144,48 @@ def test_a_file_without_prompts_is_refused(run, tmp_path):
     assert "holds no prompt" in done.stderr
 
 
-def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the child has made a file, and fail with what it said if it ends instead."""
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def waiting_run(example, tmp_path, monkeypatch):
-    """Start a real `generate` that has painted one picture and waits within the second; return its process."""
+    """Start a real `generate` that has painted one picture and waits in the second.
+
+    Yields its process, its command, and a function that lets it, and later ones, go on.
+    """
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ["PYTHONPATH"]]))
-    stack = _odd_stack(tmp_path, "SLOW", 'folder = "."')
-    command = [sys.executable, "-m", "reflectionflow", "generate", PROMPT, "--images", "3", "--stack", str(stack)]
-    command += ["--out", str(tmp_path / "out"), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        _wait_for(tmp_path / "waiting", process)
-        yield process, command
-    finally:
-        (tmp_path / "go").touch()
-        process.kill()
-        process.communicate()
+    with ExitStack() as open_things, socket.create_server(("127.0.0.1", 0)) as listening:
+        stack = _odd_stack(tmp_path, "SLOW", f"port = {listening.getsockname()[1]}")
+        command = [sys.executable, "-m", "reflectionflow", "generate", PROMPT, "--images", "3", "--stack", str(stack)]
+        command += ["--out", str(tmp_path / "out"), "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        open_things.callback(process.communicate)
+        open_things.callback(process.kill)
+        listening.settimeout(120)  # only a broken program is waited for so long
+        line = open_things.enter_context(listening.accept()[0])
+
+        def let_go() -> None:
+            listening.close()
+            line.close()
+
+        yield process, command, let_go
 
 
-def test_a_second_process_on_a_run_is_turned_away(waiting_run, tmp_path):
-    process, command = waiting_run
+def test_a_second_process_on_a_run_is_turned_away(waiting_run):
+    process, command, let_go = waiting_run
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 2
     assert f"is being written by process {process.pid}" in second.stderr
-    (tmp_path / "go").touch()
+    let_go()
     assert json.loads(process.communicate()[0])["spend"]["images"] == 3
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_continues(waiting_run, tmp_path):
-    process, command = waiting_run
+def test_ctrl_c_ends_with_130_and_the_same_command_continues(waiting_run):
+    process, command, let_go = waiting_run
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130
     assert out == ""
     assert "the same command continues there" in err
     assert "Traceback" not in err
-    (tmp_path / "go").touch()
+    let_go()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     data = json.loads(again.stdout)
     assert data["spend"]["images"] == 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_show_tells_what_came_of_a_run(cli, finished, example_stack):
     )
     assert f"best   {finished}/best.png" in done.stdout
     assert json.loads(cli("runs", "show", finished, "--json").stdout)["finished"] is True
+
+
+def test_a_prompt_that_looks_like_an_option_can_be_repeated_as_shown(cli, finished, example_stack):
+    asked = ["generate", "--images", "1", "--stack", str(example_stack), "--out", "odd", "--", "--disc"]
+    assert cli(*asked).exit_code == 0
+    shown = cli("runs", "show", "odd").stdout.splitlines()[0].removeprefix("Command: reflectionflow ")
+    again = cli(*shlex.split(shown))
+    assert again.exit_code == 0
+    assert "0 of them now" in again.stderr
 
 
 def test_verify_is_content_with_a_whole_run(cli, finished):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -53,3 +54,12 @@ def test_the_version_is_printed():
     done, modules = _modules_imported_by("--version")
     assert done.stdout.strip() == f"reflectionflow {reflectionflow.__version__}"
     assert modules.isdisjoint(HEAVY)
+
+
+def test_every_verb_means_the_same_default_stack():
+    from reflectionflow.cli.doctor import doctor
+    from reflectionflow.cli.generate import generate
+    from reflectionflow.stack import DEFAULT_STACK
+
+    verbs = [inspect.signature(verb) for verb in (doctor, generate)]
+    assert {verb.parameters["stack"].default for verb in verbs} == {DEFAULT_STACK}

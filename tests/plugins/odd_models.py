@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,29 +83,28 @@ class Buggy(Refusing):
         return [1 / 0 for request in requests]
 
 
+class SlowOptions(ModelOptions):
+    port: int = Field(description="Where somebody listens who is to be asked before the second picture is painted.")
+
+
 class Slow(Refusing):
-    """A generator that paints one picture, says so in a file, and waits for a file before the next."""
+    """A generator that paints one picture, and the next ones when whoever listens at the port hangs up."""
 
     batch_size = 1
 
     def __init__(self, options: SlowOptions) -> None:
-        self.folder = options.folder
+        self.port = options.port
         self.painted = 0
 
     def generate(self, requests):
         self.painted += 1
-        if self.painted > 1:
-            (self.folder / "waiting").touch()
-            while not (self.folder / "go").exists():
-                time.sleep(0.02)
+        if self.painted == 2:
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)) as line:
+                line.recv(1)
         return [
             Painting(request.id, Image.new("RGB", (64, 64), (request.recipe.seed % 256, 128, 0)), request.recipe.steps)
             for request in requests
         ]
-
-
-class SlowOptions(ModelOptions):
-    folder: LocalPath = Field(description="Where it says that it waits, and is told to go on.")
 
 
 class Picky(Refusing):

@@ -29,7 +29,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             tell("\nInterrupted. Whatever was finished is kept; the same command continues there.")
             raise typer.Exit(INTERRUPTED) from error
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: the reader of a pipe has seen enough
             raise
         except Exception as error:
             if not _is_usage(error):

@@ -160,6 +160,8 @@ def command_line(passed: Mapping[str, Any]) -> str:
         if passed.get(name) is not None
         for part in (f"--{name}", str(passed[name]))
     ]
+    if any(prompt.startswith("-") for prompt in named) and named[0] != "--prompts":
+        return shlex.join(["reflectionflow", "generate", *options, "--", *named])
     return shlex.join(["reflectionflow", "generate", *named, *options])
 
 

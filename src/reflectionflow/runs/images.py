@@ -6,14 +6,14 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
 from PIL import Image
 
 from reflectionflow.errors import StorageError
-from reflectionflow.runs.storage import TEMPORARY, storage_errors, sync_directory
+from reflectionflow.runs.storage import TEMPORARY, storage_errors, sync_directory, sync_file
 
 COMPRESS_LEVEL = 1
 """zlib level of the PNG files: the fastest, a tenth larger than the default."""
@@ -51,18 +51,13 @@ class ImageStore:
         Raises:
             StorageError: if a picture cannot be written.
         """
-        folders: set[Path] = set()
-        hashes = []
+        pictures = [image.convert("RGB") for image in images]
+        encoded = [encode(picture) for picture in pictures]
+        hashes = [hashlib.sha256(data).hexdigest() for data in encoded]
         with storage_errors(self.root.parent, "storing a picture"):
-            for image in images:
-                data = encode(image)
-                sha256 = hashlib.sha256(data).hexdigest()
-                self._write(self.path(sha256), data)
-                self._remember(sha256, image.convert("RGB"))
-                folders.add(self.path(sha256).parent)
-                hashes.append(sha256)
-            for folder in sorted(folders):
-                sync_directory(folder)
+            self._write_all(dict(zip(hashes, encoded, strict=True)))
+        for sha256, picture in zip(hashes, pictures, strict=True):
+            self._remember(sha256, picture)
         return hashes
 
     def load(self, sha256: str) -> Image.Image:
@@ -94,18 +89,28 @@ class ImageStore:
         """Return the temporary files a killed process has left, sorted."""
         return sorted(path for path in self.root.glob("*/.*") if path.name.endswith(TEMPORARY))
 
-    def _write(self, path: Path, data: bytes) -> None:
-        if path.exists():
-            return
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True)
-            sync_directory(path.parent.parent)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    def _write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Write files under temporary names, sync them, give them their names, and sync those.
+
+        Writing all before syncing any lets the file system commit them together.
+        """
+        new = {self.path(sha256): data for sha256, data in contents.items() if not self.path(sha256).exists()}
+        folders = {path.parent for path in new}
+        fresh = [folder for folder in folders if not folder.exists()]
+        for folder in fresh:
+            folder.mkdir(parents=True, exist_ok=True)
+        temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}") for path in new}
+        for path, data in new.items():
+            temporaries[path].write_bytes(data)
+        for path in new:
+            sync_file(temporaries[path])
+        for path in new:
+            temporaries[path].replace(path)
+        for folder in sorted(folders):
+            sync_directory(folder)
+        if fresh:
+            sync_directory(self.root)
+            sync_directory(self.root.parent)
 
     def _remember(self, sha256: str, image: Image.Image) -> None:
         with self._lock:

@@ -117,6 +117,12 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part: temporary, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
