@@ -12,8 +12,9 @@ from enum import Enum
 
 import numpy as np
 
+from reflectionflow.geneval import Detection, Options, relations
 from reflectionflow.prompts.correction import correction_text
-from reflectionflow.scenes.words import COLORS, NUMBERS, OBJECTS, RELATIONS, plural, with_article
+from reflectionflow.scenes.words import COLORS, NUMBERS, OBJECTS, plural, with_article
 from reflectionflow.scenes.world import Scene, Thing
 
 Rng = np.random.Generator
@@ -48,19 +49,8 @@ class CaptionMix:
 
 
 def clear_relations(first: Thing, second: Thing) -> tuple[str, ...]:
-    """Return the relations of `first` to `second` by GenEval's rule, at most two, the dominant one first."""
-    offset = np.array([first.x - second.x, first.y - second.y])
-    shrunk = np.maximum(np.abs(offset) - 0.1 * (first.size + second.size), 0) * np.sign(offset)
-    norm = float(np.hypot(*offset))
-    if norm == 0 or bool(np.all(np.abs(shrunk) < 1e-3)):
-        return ()
-    dx, dy = shrunk / norm
-    found = []
-    if abs(dx) > 0.5:
-        found.append((abs(dx), RELATIONS[0] if dx < 0 else RELATIONS[1]))
-    if abs(dy) > 0.5:
-        found.append((abs(dy), RELATIONS[2] if dy < 0 else RELATIONS[3]))
-    return tuple(name for _, name in sorted(found, reverse=True))
+    """Return the relations of `first` to `second` by GenEval's rule, at most two."""
+    return relations(Detection(first.box, 1.0), Detection(second.box, 1.0), Options())
 
 
 def phrase(thing: Thing, colored: bool) -> str:

@@ -1,0 +1,177 @@
+"""Training: resumed equals uninterrupted, faults are told before a weight is made, whitening loses nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reflectionflow.errors import CheckpointError, ConfigError
+from reflectionflow.scenes.world import Priors
+from reflectionflow.tuning import generator, vae
+from reflectionflow.tuning.config import OptimiserSection, read_config
+from reflectionflow.tuning.latents import latents_of
+from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "tuning"
+KINDS = {
+    "scenes-vae.toml": vae.VaeConfig,
+    "scenes-generator.toml": generator.GeneratorConfig,
+    "scenes-distil.toml": generator.GeneratorConfig,
+}
+
+
+def nothing(*_):
+    return None
+
+
+def vae_config(folder, steps):
+    return vae.VaeConfig.model_validate(
+        {
+            "run": {
+                "steps": steps, "batch": 4, "output": str(folder / "model"), "state": str(folder / "state"),
+                "checkpoint_every": 2, "sample_every": 100, "precision": "no",
+            },
+            "optimiser": {"learning_rate": 1e-3, "warmup": 2},
+            "vae": {"channels": [8, 8, 8, 8], "latent_channels": 4, "groups": 4, "kl_from": 0.5},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vae")
+    vae.run(vae_config(folder, 4), nothing)
+    return folder
+
+
+def losses(folder, step):
+    return json.loads((folder / "state" / f"step-{step}" / "losses.json").read_text())
+
+
+def test_a_resumed_autoencoder_has_the_losses_and_weights_of_an_uninterrupted_one(trained, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    shutil.rmtree(again / "state" / "step-4")
+    shutil.rmtree(again / "model")
+    vae.run(vae_config(again, 4), nothing)
+    assert losses(again, 4) == losses(trained, 4)
+    name = "model/diffusion_pytorch_model.safetensors"
+    assert (again / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_whitening_changes_the_latents_and_not_the_pictures():
+    import torch
+
+    torch.manual_seed(0)
+    coder = vae.build(vae.VaeSection(channels=(8, 8, 8, 8), latent_channels=4, groups=4)).eval()
+    with torch.no_grad():
+        coder.encoder.conv_out.bias.zero_()
+        pictures = vae.to_tensor(vae.pictures(np.random.default_rng(5), 64))
+        mean = coder.encode(pictures).latent_dist.mode().mean((0, 2, 3))
+        coder.encoder.conv_out.bias[:4] -= mean
+        before = coder.decode(coder.encode(pictures).latent_dist.mode()).sample
+        vae.whiten(coder, seed=3, count=256)
+        latents = coder.encode(pictures).latent_dist.mode()
+        after = coder.decode(latents).sample
+    flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+    assert torch.allclose(torch.cov(flat.T), torch.eye(4), atol=0.25)
+    assert (before - after)[:, :, 16:-16, 16:-16].abs().max() < 1e-3
+
+
+def generator_config(folder, trained, steps, distil=None):
+    run = {
+        "steps": steps, "batch": 2, "output": str(folder / "model"), "state": str(folder / "state"),
+        "checkpoint_every": 2, "sample_every": 100, "precision": "no",
+    }  # fmt: skip
+    data = {
+        "run": run,
+        "optimiser": {"learning_rate": 1e-3, "warmup": 2},
+        "transformer": {"heads": 1, "head_size": 16, "double_blocks": 1, "single_blocks": 1, "text_width": 32},
+        "data": {"vae": str(trained / "model"), "scenes": 8, "paddings": [1.0, 0.0, 0.0, 0.0]},
+    }
+    return generator.GeneratorConfig.model_validate(data | ({"distil": {"teacher": distil}} if distil else {}))
+
+
+def test_a_resumed_generator_and_its_distillation_equal_uninterrupted_ones(trained, tmp_path):
+    whole, cut, student = tmp_path / "whole", tmp_path / "cut", tmp_path / "student"
+    generator.run(generator_config(whole, trained, 4), nothing, nothing)
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "state" / "step-4")
+    generator.run(generator_config(cut, trained, 4), nothing, nothing)
+    assert losses(cut, 4) == losses(whole, 4)
+    generator.run(generator_config(student, trained, 2, str(whole / "model")), nothing, nothing)
+    assert len(losses(student, 2)) == 2
+    frozen = "text_encoder/model.safetensors"
+    assert (student / "model" / frozen).read_bytes() == (whole / "model" / frozen).read_bytes()
+
+
+def test_latents_computed_in_two_goes_equal_those_of_one(trained, tmp_path):
+    from diffusers import AutoencoderKL
+
+    coder = AutoencoderKL.from_pretrained(trained / "model").eval()
+    whole = np.array(latents_of(coder, tmp_path / "a", 1, 96, Priors(), nothing))
+
+    def stop(done, _count):
+        if done == 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        latents_of(coder, tmp_path / "b", 1, 96, Priors(), stop)
+    assert json.loads((tmp_path / "b" / "latents.json").read_text())["done"] == 64
+    assert np.array_equal(np.array(latents_of(coder, tmp_path / "b", 1, 96, Priors(), nothing)), whole)
+
+
+def test_checkpoints_are_compared_as_numbers(tmp_path):
+    for name in ("step-8000", "step-10000", "step-900", "writing-20000"):
+        (tmp_path / name).mkdir()
+    assert latest_checkpoint(tmp_path).name == "step-10000"
+    assert latest_checkpoint(tmp_path / "step-900") is None
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(trained, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    (again / "state" / "step-4" / "ema.pt").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="step-4"):
+        vae.run(vae_config(again, 6), nothing)
+
+
+def test_every_step_and_process_draws_other_data():
+    draws = {step_rng(1, step, rank).integers(2**40) for step in range(50) for rank in range(4)}
+    assert len(draws) == 200
+    assert step_rng(1, 7, 2).integers(2**40) == step_rng(1, 7, 2).integers(2**40)
+
+
+def test_the_learning_rate_rises_linearly_and_falls_to_its_final_share():
+    section = OptimiserSection(learning_rate=1.0, warmup=10, final=0.1)
+    assert learning_rate(section, 0, 100) == pytest.approx(0.1)
+    assert learning_rate(section, 9, 100) == pytest.approx(1.0)
+    assert learning_rate(section, 100, 100) == pytest.approx(0.1)
+    rates = [learning_rate(section, step, 100) for step in range(10, 100)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_all_shipped_configurations_load_and_are_counted():
+    files = sorted(path.name for path in CONFIGS.glob("scenes-*.toml") if path.name in KINDS)
+    assert files == sorted(KINDS)
+    for name in files:
+        config = read_config(CONFIGS / name, KINDS[name])
+        assert name in (CONFIGS / name).read_text().splitlines()[0], "a configuration opens with its command"
+        assert config.run.steps > 0
+
+
+def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('[run]\nsteps = 0\nbatch = 4\noutput = "a"\nstate = "b"\nspeed = 3\n[vae]\nlatent_channels = 4\n')
+    with pytest.raises(ConfigError) as caught:
+        read_config(path, vae.VaeConfig)
+    told = str(caught.value)
+    assert len(caught.value.problems) == 4
+    assert all(part in told for part in ("run.steps", "run.speed", "vae.channels", "optimiser"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_config(tmp_path / "absent.toml", vae.VaeConfig)
+    path.write_text("steps = = 3")
+    with pytest.raises(ConfigError, match="TOML"):
+        read_config(path, vae.VaeConfig)
