@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -165,6 +169,29 @@ def test_the_module_runs_as_a_program(example_stack, tmp_path):
 def test_a_complete_run_is_told_without_progress(run):
     run(PROMPT, "--images", "4")
     done = run(PROMPT, "--images", "4")
-    assert "(continued; 8 calls are done)" in done.stderr
+    assert "(continued; calls already done: 8)" in done.stderr
     assert "judged, best score" not in done.stderr
     assert "4 pictures, 0 of them now" in done.stderr
+
+
+def test_on_a_terminal_a_bar_shows_pictures_score_and_time_left(example_stack, tmp_path):
+    command = [sys.executable, "-m", "reflectionflow", "generate", PROMPT, "--images", "6", "--json"]
+    command += ["--stack", str(example_stack), "--out", str(tmp_path / "out")]
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        wide = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, env=wide)
+        os.close(theirs)
+        shown = b"".join(_until_closed(screen)).decode()
+        out, _ = process.communicate()
+    assert json.loads(out)["spend"]["images"] == 6
+    assert "6 of 6 pictures painted, 6 judged, best score 0." in shown
+    assert re.search(r"\d:\d\d:\d\d\S* left", shown)
+    assert "\x1b[2K" in shown  # the bar is redrawn in its place
+
+
+def _until_closed(screen) -> Iterator[bytes]:
+    """Yield what a terminal shows until its last writer is gone (which Linux reports as an error)."""
+    with suppress(OSError):
+        while part := screen.read(4096):
+            yield part

@@ -185,6 +185,8 @@ def test_ctrl_c_ends_with_130_and_the_same_command_continues(waiting_run):
     assert out == ""
     assert "the same command continues there" in err
     assert "Traceback" not in err
+    shown = CliRunner().invoke(app, ["runs", "show", command[command.index("--out") + 1]])
+    assert "Not finished; calls already done: 1." in shown.stdout
     let_go()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     data = json.loads(again.stdout)

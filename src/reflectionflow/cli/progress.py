@@ -110,7 +110,7 @@ def tell_news(event: Event, folder: Path, say: Callable[[str], object]) -> None:
         case events.RunStarted(journaled=0):
             say(f"Run: {folder}")
         case events.RunStarted():
-            say(f"Run: {folder} (continued; {event.journaled} calls are done)")
+            say(f"Run: {folder} (continued; calls already done: {event.journaled})")
         case events.Retrying():
             say(f"Trying {event.model} again in {event.delay:.0f} s: {event.reason}")
 

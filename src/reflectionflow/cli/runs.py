@@ -52,7 +52,7 @@ def show(run: Run, as_json: AsJson = False) -> None:
         return
     typer.echo(f"Command: {command_line(reader.spec.passed)}")
     if not book.chapters:
-        typer.echo(f"Not finished: {journaled} calls are journaled; the same command continues.")
+        typer.echo(f"Not finished; calls already done: {journaled}. The same command continues.")
     for chapter in book.chapters:
         _show_chapter(chapter)
 

@@ -1,11 +1,12 @@
 """The tools a search calls, and what happens below them: batching, journal, budget ledger, retries, events."""
 
+from reflectionflow.roles import Role
 from reflectionflow.runtime.checks import check_task
 from reflectionflow.runtime.events import Event, event_json
 from reflectionflow.runtime.faults import Patience
 from reflectionflow.runtime.ledger import BudgetExhausted
 from reflectionflow.runtime.runner import run_searches, run_searches_async
-from reflectionflow.runtime.task import Place, Role, Search, SearchFunction, Strategy, Task
+from reflectionflow.runtime.task import Place, Search, SearchFunction, Strategy, Task
 from reflectionflow.runtime.tools import Tools
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reflectionflow.roles import Capabilities, Generator, Stack
-from reflectionflow.runtime.task import SEED_LIMIT, Role, Strategy, Task
+from reflectionflow.roles import Capabilities, Generator, Role, Stack
+from reflectionflow.runtime.task import SEED_LIMIT, Strategy, Task
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 SHOWN_WORDS = 12

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from reflectionflow.roles import Role
 from reflectionflow.types import Budget, Settings, StopReason, content_id, to_json
 
 if TYPE_CHECKING:
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 Place = tuple[int, int]
 """(round, slot) in a search."""
 SEED_LIMIT = 2**63
-
-
-class Role(Enum):
-    """The parts a stack can fill; each value is the attribute of `roles.Stack` that fills it."""
-
-    GENERATOR = "generator"
-    VERIFIER = "verifier"
-    CORRECTOR = "corrector"
-    REFLECTOR = "reflector"
-    REFINER = "refiner"
 
 
 @dataclass(frozen=True)
