@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import pytest
 
 from reflectionflow.errors import ContractError
+from reflectionflow.roles import Worker
 from reflectionflow.runtime import Event, Search
 from reflectionflow.runtime.events import BatchStarted
 from reflectionflow.search.noise import NOISE
 from reflectionflow.types import Failure, Spend, StopReason, to_json
+from tests.support.conductor import Conductor
 from tests.support.running import run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
-from tests.support.world import Brightness, Painter, Reordered, shuffled, stack
+from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, shuffled, stack
 
 STRATEGIES = [NOISE, CHAINS_STRATEGY]
 
@@ -47,6 +50,28 @@ def test_the_batch_size_does_not_matter(tmp_path):
         models = stack(generator=painter, corrector=painter, verifier=Brightness(batch_size=size))
         results.append(run_all(tmp_path / str(size), [search(strategy=CHAINS_STRATEGY, images=10)], models)[0])
     assert story(results[0]) == story(results[1]) == story(results[2])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "limits",
+    [{"images": 10}, {"images": 14, "verifier_calls": 7, "refiner_calls": 5}, {"images": 20, "tokens": 60}],
+    ids=str,
+)
+def test_which_model_answers_first_does_not_matter_even_where_the_budget_ends(tmp_path, seed, limits):
+    plain = run_all(tmp_path / "plain", [search(strategy=CHAINS_STRATEGY, **limits)], stack())[0]
+    conductor = Conductor(seed)
+    slow: dict[str, Any] = {"before": conductor, "batch_size": 1}
+    models = stack(
+        generator=Painter(**slow),
+        corrector=Painter(name="painter@1", worker=Worker.REMOTE, **slow),
+        verifier=Brightness(worker=Worker.REMOTE, **slow),
+        reflector=Critic(worker=Worker.REMOTE, **slow),
+        refiner=Rewriter(worker=Worker.REMOTE, **slow),
+    )
+    jumbled = run_all(tmp_path / "jumbled", [search(strategy=CHAINS_STRATEGY, **limits)], models)[0]
+    conductor.end()
+    assert story(jumbled) == story(plain)
 
 
 def test_more_budget_is_never_worse_and_contains_the_smaller_search(tmp_path):
