@@ -50,7 +50,7 @@ _PROTOTYPES_LAB = lab(np.array(list(PROTOTYPES.values()), dtype=np.uint8))
 
 def nearest(pixels: Floats) -> NDArray[np.intp]:
     """Return for CIELAB pixels [..., 3] the number (in `NAMES`) of the nearest prototype."""
-    return np.argmin(distance(pixels[..., None, :], _PROTOTYPES_LAB), axis=-1)
+    return np.asarray(np.argmin(distance(pixels[..., None, :], _PROTOTYPES_LAB), axis=-1))
 
 
 def name_of(pixels: Floats) -> str:

@@ -13,6 +13,8 @@ from reflectionflow.evaluation.silhouettes import SMALLEST_AREA, Mask, Segmented
 
 CLEAR = 0.88
 """A silhouette that fits an object this well is that object; nothing else is tried."""
+POOR = 0.75
+"""A silhouette that fits this badly may have holes that are none."""
 GAIN = 0.06
 """Another reading must fit this much better than the plain one."""
 REACH = 5
@@ -23,29 +25,44 @@ NECKS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Reading:
-    """One object: its mask over the whole picture, and how well it fits which shape."""
+    """One object: its mask over the whole picture, its contrast, and how well it fits which shape."""
 
     mask: Mask
+    contrast: float
     fit: Fit
 
 
 def explain(segmented: Segmented) -> tuple[Reading, ...]:
     """Return the objects of a picture, one per silhouette unless parts fit better together or a whole better apart."""
-    plain = [_best_of([item.mask, ndimage.binary_fill_holes(item.mask)]) for item in segmented.silhouettes]
-    joined = _join(plain)
+    plain = [_plain_or_filled(item.mask, item.contrast) for item in segmented.silhouettes]
+    joined = [_completed(item, segmented.faint) for item in _join(plain)]
     return tuple(part for item in joined for part in _split(item, segmented.pixels))
 
 
-def _best_of(masks: list[Mask]) -> Reading:
-    """Return the first mask, or a later one that fits clearly better."""
-    best = Reading(masks[0], fit(masks[0]))
-    if best.fit.overlap >= CLEAR:
-        return best
-    for mask in masks[1:]:
-        other = Reading(mask, fit(mask))
-        if other.fit.overlap > best.fit.overlap + GAIN:
-            best = other
-    return best
+def _read(mask: Mask, contrast: float) -> Reading:
+    return Reading(mask, contrast, fit(mask, contrast))
+
+
+def _plain_or_filled(mask: Mask, contrast: float) -> Reading:
+    """Return the mask as it is, or without its holes when it fits little as it is and clearly better without."""
+    plain = _read(mask, contrast)
+    if plain.fit.overlap >= POOR:
+        return plain
+    filled = _read(ndimage.binary_fill_holes(mask), contrast)
+    return filled if filled.fit.overlap > plain.fit.overlap + GAIN else plain
+
+
+def _completed(item: Reading, faint: Mask) -> Reading:
+    """Return the object with its faint parts (the pale stem of a white mushroom) when it fits better with them."""
+    if item.fit.overlap >= CLEAR or item.fit.name == "ring":
+        return item
+    labels, _ = ndimage.label(ndimage.binary_opening(faint, np.ones((2, 2))))
+    touched = np.unique(labels[item.mask])
+    whole = ndimage.binary_opening(ndimage.binary_fill_holes(np.isin(labels, touched[touched > 0])), np.ones((3, 3)))
+    if not item.mask.sum() < whole.sum() < 2.5 * item.mask.sum():
+        return item
+    other = _read(whole, item.contrast)
+    return other if other.fit.overlap > item.fit.overlap + GAIN else item
 
 
 def _join(items: list[Reading]) -> list[Reading]:
@@ -59,7 +76,7 @@ def _join(items: list[Reading]) -> list[Reading]:
             if second is first or not (near & second.mask).any():
                 continue
             union = ndimage.binary_closing(first.mask | second.mask, iterations=REACH // 2 + 1)
-            whole = _best_of([union, ndimage.binary_fill_holes(union)])
+            whole = _plain_or_filled(union, min(first.contrast, second.contrast))
             if whole.fit.overlap > max(first.fit.overlap, second.fit.overlap, CLEAR - 2 * GAIN):
                 left = [item for item in left if item is not first and item is not second] + [whole]
                 break
@@ -74,7 +91,7 @@ def _split(item: Reading, pixels: Floats) -> list[Reading]:
     for parts in (*_by_necks(item.mask), _by_colours(item.mask, pixels)):
         if len(parts) < 2:
             continue
-        readings = [Reading(part, fit(part)) for part in parts]
+        readings = [_read(part, item.contrast) for part in parts]
         areas = np.array([part.sum() for part in parts], dtype=float)
         value = float(np.average([reading.fit.overlap for reading in readings], weights=areas))
         if value > best_value:

@@ -7,9 +7,11 @@ scenes whose seeds no evaluation uses.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +24,26 @@ GRID = 28
 """Side of a normal form."""
 SPAN = 13.0
 """Side of a square of the shape's area in the first normal form, in cells."""
+PALE = 22.0
+"""Mean CIELAB distance from the background below which parts of an object may have vanished."""
 LEVELS = 15
 """Templates are stored as one hexadecimal digit a cell."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """What one object looks like: its name, and its two normal forms as one vector [2 · GRID²] in [0, 1]."""
+    """What one object looks like.
+
+    Attributes:
+        name: The object.
+        form: Its two normal forms as one vector [2 · GRID²] in [0, 1].
+        pale: What is left of a white one whose grey parts (stem, trunk, roof) vanish in the background; compared only
+            with silhouettes of low contrast.
+    """
 
     name: str
     form: Floats
+    pale: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,8 @@ class Fit:
     Attributes:
         name: The object.
         overlap: Soft intersection over union with its best template, in [0, 1].
-        margin: Lead over the best template of any other object.
+        margin: Lead over the best template of any other object, as a share of the lead that the object's own template
+            has; 1 is as distinct as the object can be.
     """
 
     name: str
@@ -86,26 +99,46 @@ def mirrored(form: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def templates() -> tuple[Template, ...]:
-    """Return the measured templates and their mirror images."""
-    data = json.loads(files("reflectionflow.evaluation").joinpath("shapes.json").read_text(encoding="utf-8"))
-    stored = [Template(item["name"], decode(item["form"])) for item in data["templates"]]
-    return tuple(stored + [Template(item.name, mirrored(item.form)) for item in stored])
+def measured() -> dict[str, Any]:
+    """Return the content of `shapes.json`."""
+    text = files("reflectionflow.evaluation").joinpath("shapes.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def score(fit: Fit) -> float:
+    """Return how surely a silhouette is the object it fits best, in [0, 1]: a logistic function of the fit."""
+    weights = measured()["score"]
+    z = weights["bias"] + weights["overlap"] * fit.overlap + weights["margin"] * fit.margin
+    return 1 / (1 + math.exp(-z))
 
 
 @lru_cache(maxsize=1)
-def _stacked() -> tuple[NDArray[np.str_], Floats]:
-    known = templates()
-    return np.array([item.name for item in known]), np.stack([item.form for item in known])
+def templates() -> tuple[Template, ...]:
+    """Return the measured templates and their mirror images."""
+    data = measured()
+    stored = [Template(item["name"], decode(item["form"]), item["pale"]) for item in data["templates"]]
+    return tuple(stored + [Template(item.name, mirrored(item.form), item.pale) for item in stored])
 
 
-def fit(mask: Mask) -> Fit:
-    """Return the object a silhouette fits best."""
-    names, forms = _stacked()
+@lru_cache(maxsize=2)
+def stacked(pale: bool) -> tuple[NDArray[np.str_], Floats, Floats]:
+    """Return names [k], forms [k, 2 · GRID²] and leads [k] of the templates, those of pale objects included or not.
+
+    A template's lead is how much better it fits itself than the nearest template of another object.
+    """
+    known = [item for item in templates() if pale or not item.pale]
+    names, forms = np.array([item.name for item in known]), np.stack([item.form for item in known])
+    leads = np.array([1 - overlaps(item.form, forms[names != item.name]).max() for item in known], dtype=np.float32)
+    return names, forms, leads
+
+
+def fit(mask: Mask, contrast: float) -> Fit:
+    """Return the object that a silhouette of this mean contrast (CIELAB) fits best."""
+    names, forms, leads = stacked(contrast < PALE)
     values = overlaps(form_of(mask), forms)
     best = int(values.argmax())
     other = values[names != names[best]].max()
-    return Fit(str(names[best]), float(values[best]), float(values[best] - other))
+    return Fit(str(names[best]), float(values[best]), float((values[best] - other) / leads[best]))
 
 
 def encode(form: Floats) -> str:
@@ -115,4 +148,5 @@ def encode(form: Floats) -> str:
 
 def decode(digits: str) -> Floats:
     """Return the form that `encode` wrote."""
-    return np.array([int(digit, 16) for digit in digits], dtype=np.float32) / LEVELS
+    levels = np.array([int(digit, 16) for digit in digits], dtype=np.float32)
+    return np.asarray(levels / LEVELS, dtype=np.float32)

@@ -52,36 +52,47 @@ class Silhouette:
 
 @dataclass(frozen=True)
 class Segmented:
-    """A picture's CIELAB pixels [height, width, 3], lightly blurred, and its silhouettes, largest first."""
+    """A picture taken apart.
+
+    Attributes:
+        pixels: CIELAB [height, width, 3], lightly blurred.
+        faint: Everything that differs from the background at all, stains included.
+        silhouettes: What surely stands out, largest first.
+    """
 
     pixels: Floats
+    faint: Mask
     silhouettes: tuple[Silhouette, ...]
 
 
 def segment(pixels: NDArray[np.uint8]) -> Segmented:
     """Return the silhouettes of an RGB picture [height, width, 3]."""
     smooth = np.stack([ndimage.gaussian_filter(channel, SMOOTHING) for channel in np.moveaxis(lab(pixels), -1, 0)], -1)
-    ground = _background(smooth)
+    ground, free = _background(smooth)
     contrast = distance(smooth, ground)
+    unrest = float(np.quantile(contrast[free], 0.99)) if free.any() else 8.0
+    stands_out = float(np.clip(1.3 * unrest, 3.5, 8.0))
     strongest = ndimage.maximum_filter(contrast, 7)
-    sure = (contrast > STANDS_OUT) & (contrast > OWN_CONTRAST * strongest)
+    sure = (contrast > stands_out) & (contrast > OWN_CONTRAST * strongest)
     sure |= _white(smooth, contrast) | (_thin_dark(smooth) & (contrast > 0.5 * OWN_CONTRAST * strongest))
-    out = ndimage.binary_propagation(sure, mask=sure | ((contrast > MAY_STAND_OUT) & (contrast > 0.5 * strongest)))
+    out = ndimage.binary_propagation(sure, mask=sure | ((contrast > 0.7 * stands_out) & (contrast > 0.5 * strongest)))
     filled = _fill(out, smooth, ground)
-    return Segmented(smooth, tuple(_components(filled, contrast)))
+    faint = filled | ((contrast > 0.4 * stands_out) & (contrast > 0.2 * strongest))
+    return Segmented(smooth, faint, tuple(_components(filled, contrast)))
 
 
-def _background(smooth: Floats) -> Floats:
+def _background(smooth: Floats) -> tuple[Floats, Mask]:
     """Return the background behind every pixel: a plane first, then the local mean of what is no object."""
     plane = _plane(smooth)
     contrast = distance(smooth, plane)
     out = ndimage.binary_dilation((contrast > SURELY_OUT) | _white(smooth, contrast), iterations=2)
     labels, _ = ndimage.label(~out)
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    free = np.isin(labels, border[border > 0]).astype(np.float32)
+    outside = np.isin(labels, border[border > 0])
+    free = outside.astype(np.float32)
     weights = _spread(free)[..., None]
     spread = np.stack([_spread(free * channel) for channel in np.moveaxis(smooth - plane, -1, 0)], -1)
-    return np.asarray(plane + spread / (weights + 0.02), dtype=np.float32)
+    return np.asarray(plane + spread / (weights + 0.02), dtype=np.float32), outside
 
 
 def _white(smooth: Floats, contrast: Floats) -> Mask:
@@ -91,7 +102,7 @@ def _white(smooth: Floats, contrast: Floats) -> Mask:
 
 
 def _thin_dark(smooth: Floats) -> Mask:
-    """Return thin lines darker than both sides: what is left of an outline between a white object and its background."""
+    """Return lines darker than both sides: what is left of an outline between a white object and its background."""
     light = smooth[..., 0]
     return np.asarray(ndimage.grey_closing(light, 5) - light > 3.5)
 
@@ -103,25 +114,25 @@ def _spread(values: Floats) -> Floats:
 def _plane(smooth: Floats) -> Floats:
     """Return a robust fit of a colour that changes linearly over the picture."""
     height, width, _ = smooth.shape
-    y, x = np.mgrid[-1 : 1 : complex(height), -1 : 1 : complex(width)]
-    terms = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3).astype(np.float32)
-    values = smooth.reshape(-1, 3)
+    y, x = np.mgrid[-1 : 1 : complex(height), -1 : 1 : complex(width)].astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y], -1)
     frame = np.ones((height, width), dtype=bool)
     frame[4:-4, 4:-4] = False
-    centre = np.median(smooth[frame], axis=0)
-    fit = np.broadcast_to(centre, values.shape)
+    solution = np.zeros((3, 3), dtype=np.float32)
+    solution[0] = np.median(smooth[frame], axis=0)
+    # Every third pixel of every third row is plenty for nine numbers.
+    few_terms, few = terms[1::3, 1::3].reshape(-1, 3), smooth[1::3, 1::3].reshape(-1, 3)
     for limit in (25.0, 16.0, 12.0):
-        near = distance(values, fit) < limit
+        near = distance(few, few_terms @ solution) < limit
         if near.sum() < 0.1 * near.size:
             break
-        solution = np.linalg.lstsq(terms[near][::3], values[near][::3], rcond=None)[0]
-        fit = terms @ solution
-    return np.asarray(fit, dtype=np.float32).reshape(smooth.shape)
+        solution = np.linalg.lstsq(few_terms[near], few[near], rcond=None)[0]
+    return np.asarray(terms @ solution, dtype=np.float32)
 
 
 def _fill(out: Mask, smooth: Floats, ground: Floats) -> Mask:
     """Fill the enclosed areas that are specks, or whose middle has another colour than the background."""
-    labels, count = ndimage.label(~out)
+    labels, _ = ndimage.label(~out)
     filled = out.copy()
     border = set(np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])).tolist())
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
@@ -129,8 +140,11 @@ def _fill(out: Mask, smooth: Floats, ground: Floats) -> Mask:
             continue
         hole = labels[place] == number
         middle = _middle(hole)
-        differs = np.linalg.norm((smooth[place][middle] - ground[place][middle]).mean(axis=0)) > HOLE_DIFFERS
-        if hole.sum() < SMALLEST_HOLE or differs:
+        colour = smooth[place][middle].mean(axis=0)
+        rim = ndimage.binary_dilation(hole, iterations=3) & ~hole
+        to_ground = np.linalg.norm(colour - ground[place][middle].mean(axis=0))
+        to_rim = np.linalg.norm(colour - np.median(smooth[place][rim], axis=0)) if rim.any() else 0.0
+        if hole.sum() < SMALLEST_HOLE or to_ground > max(HOLE_DIFFERS, 0.15 * to_rim):
             filled[place] |= hole
     return filled
 
