@@ -1,0 +1,86 @@
+"""What a search costs on top of its models: 16 pictures for one prompt, against a bare loop, in one run.
+
+    python benchmarks/overhead.py --repeats 5
+
+Both sides use the same loaded models, the same recipes and the same batch size. The bare loop paints, judges and writes
+PNG files; the search does the same through the runtime, with journal, hashes, fsync and events. The two are timed in
+turns, and the ratio of their medians is printed: at most 1.10 is the aim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from reflectionflow import roles, stack
+from reflectionflow.request import Request, plan
+from reflectionflow.runs import RunDirectory, RunSpec
+from reflectionflow.runtime import run_searches
+from reflectionflow.search.seeds import derive
+from reflectionflow.types import Candidate, Recipe, settings
+
+PROMPT = "a photo of a red star left of a blue heart"
+
+
+def bare(models: roles.Stack, images: int, folder: Path) -> float:
+    """Paint, judge and save without the runtime; return seconds."""
+    generator, defaults = models.generator, models.defaults or models.generator.defaults
+    begun = time.perf_counter()
+    for start in range(0, images, generator.batch_size):
+        requests = [
+            roles.PaintRequest(
+                Recipe(
+                    generator.name, PROMPT, derive(0, PROMPT, (0, slot)), defaults.width, defaults.height,
+                    defaults.steps, defaults.guidance, settings=settings(generator.settings),
+                )
+            )
+            for slot in range(start, min(images, start + generator.batch_size))
+        ]  # fmt: skip
+        painted = generator.generate(requests)
+        questions = []
+        for request, done in zip(requests, painted, strict=True):
+            if not isinstance(done, roles.Painting):
+                raise RuntimeError(done.reason)
+            done.image.save(folder / f"{request.recipe.seed}.png", compress_level=1)
+            questions.append(roles.Question(Candidate(request.recipe, "0" * 64, 1, 1), done.image, PROMPT))
+        for first in range(0, len(questions), models.verifier.batch_size):
+            models.verifier.judge(questions[first : first + models.verifier.batch_size])
+    return time.perf_counter() - begun
+
+
+def searched(models: roles.Stack, images: int, folder: Path) -> float:
+    """Run the noise search in a fresh run directory; return the seconds of the search itself."""
+    made = plan(Request(prompts=(PROMPT,), images=images, stack=models, out=folder))
+    begun = time.perf_counter()
+    with RunDirectory.open(made.folder, RunSpec(made.request.passed(), made.resolved)) as run:
+        run_searches(made.searches, made.models, run, lambda event: None)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Time both sides in turns and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--stack", default="scenes")
+    asked = parser.parse_args()
+    models = stack.load(asked.stack)
+    times: dict[str, list[float]] = {"bare loop": [], "search": []}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "warm").mkdir()
+        bare(models, asked.images, Path(folder) / "warm")
+        for repeat in range(asked.repeats):
+            pictures = Path(folder) / f"bare-{repeat}"
+            pictures.mkdir()
+            times["bare loop"].append(bare(models, asked.images, pictures))
+            times["search"].append(searched(models, asked.images, Path(folder) / f"run-{repeat}"))
+    for name, seconds in times.items():
+        print(f"{name:10} median {statistics.median(seconds):.3f} s of {['%.3f' % value for value in seconds]}")
+    print(f"ratio {statistics.median(times['search']) / statistics.median(times['bare loop']):.3f}")
+
+
+if __name__ == "__main__":
+    main()
