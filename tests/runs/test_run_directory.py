@@ -58,6 +58,12 @@ def test_another_spec_is_refused_naming_what_differs(tmp_path):
     assert "stack" not in str(caught.value)
 
 
+def test_what_differs_is_named_down_to_the_nested_key(tmp_path):
+    RunDirectory.open(tmp_path, {"models": {"generator": "a@1", "verifier": "v@1"}}).close()
+    with pytest.raises(RunMismatchError, match=r'another models\.generator \("a@1" there, "b@2" now\);'):
+        RunDirectory.open(tmp_path, {"models": {"generator": "b@2", "verifier": "v@1"}})
+
+
 def test_the_budget_of_a_run_may_change_and_is_kept_up_to_date(tmp_path):
     RunDirectory.open(tmp_path, {"stack": "tiny", "budget": {"images": 2}}).close()
     RunDirectory.open(tmp_path, {"stack": "tiny", "budget": {"images": 9}}).close()

@@ -269,16 +269,26 @@ def _installed(package: str) -> str | None:
 
 
 def _require_same_spec(root: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    before, now = _flat(old), _flat(new)
     differing = [
-        f"{key} ({_short(old.get(key))} there, {_short(new.get(key))} now)"
-        for key in sorted(old.keys() | new.keys())
-        if key not in FREE_KEYS and canonical_json(old.get(key)) != canonical_json(new.get(key))
+        f"{key} ({_short(before.get(key))} there, {_short(now.get(key))} now)"
+        for key in sorted(before.keys() | now.keys())
+        if key.split(".")[0] not in FREE_KEYS and canonical_json(before.get(key)) != canonical_json(now.get(key))
     ]
     if differing:
         raise RunMismatchError(
             f"run {root} was started with another {' and '.join(differing)}; repeat the command it was started with "
             "(only the budget may differ), or choose another directory."
         )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, its keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        flat.update(_flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
 
 
 def _short(value: Any, most: int = 60) -> str:

@@ -25,14 +25,22 @@ def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
     for painter in painters:
         problems += _size_problems(task, painter)
         problems += _prompt_problems(task.prompt, painter)
-    if not task.prompt.strip():
-        problems.append("The prompt is empty; say what to paint.")
+    problems += _text_problems(task.prompt)
     return list(dict.fromkeys(problems))  # generator and corrector often agree
 
 
 def words_of(prompt: str) -> list[str]:
     """Return the words of a prompt in lower case, without punctuation, in order."""
     return _WORD.findall(prompt.lower())
+
+
+def _text_problems(prompt: str) -> Iterator[str]:
+    if not prompt.strip():
+        yield "The prompt is empty; say what to paint."
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        yield f"The prompt is no valid text at position {error.start}; pass it as UTF-8."
 
 
 def _number_problems(task: Task) -> Iterator[str]:

@@ -36,10 +36,11 @@ class Bench:
     """One worker thread with the lanes it serves."""
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.name = name
         self.lanes = Lanes()
         self.thread = WorkerThread(name, loop)
         self.running: list[OpenCall] = []
+        self.rested = asyncio.Event()
+        """Set while no batch is running."""
 
 
 class Dispatcher:
@@ -68,7 +69,6 @@ class Dispatcher:
         self._batch = run.journal.last_batch()
         self._rounds = 0
         self._closing = False
-        self._rested = asyncio.Event()
 
     async def ask(self, account: Account, call: Call, place: tuple[int, int]) -> Outcome:
         """Return the outcome of a call, from the journal or from its model.
@@ -104,7 +104,7 @@ class Dispatcher:
         local = self._benches.get(LOCAL)
         if local is not None and local.running:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._rested.wait(), self._patience.grace)
+                await asyncio.wait_for(local.rested.wait(), self._patience.grace)
         for bench in self._benches.values():
             bench.thread.stop()
         self._recorder.stop()
@@ -223,13 +223,14 @@ class Dispatcher:
         for opened in batch:
             opened.running = True
         bench.running = batch
-        self._rested.clear()
+        bench.rested.clear()
         job = partial(perform, [opened.call for opened in batch], self._run.images)
         bench.thread.submit(job, partial(self._guarded, self._made, bench, batch, self._batch))
 
     def _made(self, bench: Bench, batch: list[OpenCall], number: int, report: Report[Sequence[Reply]]) -> None:
         """Take a model's replies, or decide what its error means."""
         bench.running = []
+        bench.rested.set()
         self._idle.wake()
         for opened in batch:
             opened.seconds += report.seconds / len(batch)
@@ -239,8 +240,6 @@ class Dispatcher:
             replies = match([opened.call for opened in batch], report.value or ())
             again = [isinstance(reply, Failure) and reply.transient for reply in replies]
             self._finish(batch, number, report.seconds, replies, again)
-        if not any(other.running for other in self._benches.values() if other.name == LOCAL):
-            self._rested.set()
 
     def _sort_out(self, batch: list[OpenCall], number: int, error: BaseException) -> None:
         """Decide whose fault an error is: try again, halve the batch, or end the run."""

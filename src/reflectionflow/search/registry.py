@@ -47,5 +47,5 @@ def _load(entry: EntryPoint) -> Strategy:
             f"{origin} cannot be loaded: {error}; reinstall or remove the package offering it."
         ) from error
     if not isinstance(found, Strategy):
-        raise MisuseError(f"{origin} is a {type(found).__name__}, not a reflectionflow.runtime.Strategy.")
+        raise MisuseError(f"{origin} is of type {type(found).__name__}; it must be a reflectionflow.runtime.Strategy.")
     return found
