@@ -9,13 +9,14 @@ import pytest
 
 from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.scenes.world import Priors
-from reflectionflow.tuning import generator, vae
+from reflectionflow.tuning import clip, generator, vae
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
 from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tuning"
 KINDS = {
+    "scenes-clip.toml": clip.ClipConfig,
     "scenes-vae.toml": vae.VaeConfig,
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
@@ -68,16 +69,17 @@ def test_whitening_changes_the_latents_and_not_the_pictures():
     coder = vae.build(vae.VaeSection(channels=(8, 8, 8, 8), latent_channels=4, groups=4)).eval()
     with torch.no_grad():
         coder.encoder.conv_out.bias.zero_()
-        pictures = vae.to_tensor(vae.pictures(np.random.default_rng(5), 64))
+        rng = np.random.default_rng([3, 77])  # the very pictures whitening looks at, so that their mean is zero
+        pictures = torch.cat([vae.to_tensor(vae.pictures(rng, 32)) for _ in range(4)])
         mean = coder.encode(pictures).latent_dist.mode().mean((0, 2, 3))
         coder.encoder.conv_out.bias[:4] -= mean
         before = coder.decode(coder.encode(pictures).latent_dist.mode()).sample
-        vae.whiten(coder, seed=3, count=256)
+        vae.whiten(coder, seed=3, count=128)
         latents = coder.encode(pictures).latent_dist.mode()
         after = coder.decode(latents).sample
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
-    assert torch.allclose(torch.cov(flat.T), torch.eye(4), atol=0.25)
-    assert (before - after)[:, :, 16:-16, 16:-16].abs().max() < 1e-3
+    assert torch.allclose(torch.cov(flat.T), torch.eye(4), atol=1e-2)
+    assert (before - after).abs().max() < 1e-3
 
 
 def generator_config(folder, trained, steps, distil=None):
@@ -154,7 +156,7 @@ def test_the_learning_rate_rises_linearly_and_falls_to_its_final_share():
 
 
 def test_all_shipped_configurations_load_and_are_counted():
-    files = sorted(path.name for path in CONFIGS.glob("scenes-*.toml") if path.name in KINDS)
+    files = sorted(path.name for path in CONFIGS.glob("*.toml"))
     assert files == sorted(KINDS)
     for name in files:
         config = read_config(CONFIGS / name, KINDS[name])

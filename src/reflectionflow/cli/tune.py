@@ -44,6 +44,18 @@ def generator(config: Config) -> None:
     _finished(settings.run.output, metrics)
 
 
+@app.command()
+def clip(config: Config) -> None:
+    """Train the verifier of Scenes: a CLIP model that says whether a picture satisfies a prompt."""
+    from reflectionflow.tuning import clip as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.ClipConfig)
+    with _training("verifier", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report)
+    _finished(settings.run.output, metrics)
+
+
 class _Bars:
     """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
 
@@ -72,7 +84,7 @@ def _left(seconds: float) -> str:
 def _training(name: str, steps: int) -> Iterator[_Bars]:
     """Show bars on a terminal, and a line every half minute elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
     console = Console(stderr=True)
     tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
@@ -81,12 +93,12 @@ def _training(name: str, steps: int) -> Iterator[_Bars]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(kind: str, done: int, count: int, note: str) -> None:
             if kind not in tasks:
                 tasks[kind] = bars.add_task(kind, total=count, note=note)
-            bars.update(tasks[kind], completed=done, note=note)  # type: ignore[arg-type]
+            bars.update(tasks[kind], completed=done, note=note)
 
         yield _Bars(show)
 
