@@ -17,20 +17,25 @@ from reflectionflow.evaluation.colours import Floats, distance, lab
 Mask = NDArray[np.bool_]
 
 WHITE = np.array([99.0, 0.0, -0.2], dtype=np.float32)
+"""CIELAB of a white object."""
 SMOOTHING = 0.8
 """Sigma in pixels of the blur before anything is compared; halves pixel noise and keeps 3-pixel gaps."""
-STANDS_OUT = 8.0
-"""A pixel this far from the local background may belong to an object."""
-MAY_STAND_OUT = 5.5
-"""A pixel this far from the background belongs to an object when it touches one that surely stands out."""
-SURELY_OUT = 12.0
-"""An object's pixels are on average at least this far from the background."""
+UNREST = 1.3
+"""A pixel stands out when it differs this many times more than the most restless hundredth of the background."""
+LEAST_OUT, MOST_OUT = 3.5, 8.0
+"""Bounds of that distance, CIELAB."""
 OWN_CONTRAST = 0.4
 """Share of the strongest contrast nearby that a pixel needs; puts blurred edges where they were."""
+TOUCHING, TOUCHING_CONTRAST = 0.7, 0.5
+"""A pixel that touches what stands out may differ less, if it has this share of the strongest contrast nearby."""
+FAINT, FAINT_CONTRAST = 0.4, 0.2
+"""The same for pixels that count only if an object fits better with them."""
+SURELY_OUT = 12.0
+"""A pixel this far from a plane is not background."""
 WEAKEST = 6.5
 """Silhouettes of a lower mean contrast are stains of the background."""
-HOLE_DIFFERS = 5.0
-"""An enclosed area this far from the background outside is part of the object (a white object in its outline)."""
+HOLE_DIFFERS, HOLE_SHARE = 5.0, 0.15
+"""An enclosed area this far from the background, and this share of its distance from its rim, belongs to the object."""
 SMALLEST_AREA = 90
 """Pixels; smaller things are specks."""
 SMALLEST_HOLE = 14
@@ -70,19 +75,19 @@ def segment(pixels: NDArray[np.uint8]) -> Segmented:
     smooth = np.stack([ndimage.gaussian_filter(channel, SMOOTHING) for channel in np.moveaxis(lab(pixels), -1, 0)], -1)
     ground, free = _background(smooth)
     contrast = distance(smooth, ground)
-    unrest = float(np.quantile(contrast[free], 0.99)) if free.any() else 8.0
-    stands_out = float(np.clip(1.3 * unrest, 3.5, 8.0))
+    unrest = float(np.quantile(contrast[free], 0.99)) if free.any() else MOST_OUT
+    limit = float(np.clip(UNREST * unrest, LEAST_OUT, MOST_OUT))
     strongest = ndimage.maximum_filter(contrast, 7)
-    sure = (contrast > stands_out) & (contrast > OWN_CONTRAST * strongest)
+    sure = (contrast > limit) & (contrast > OWN_CONTRAST * strongest)
     sure |= _white(smooth, contrast) | (_thin_dark(smooth) & (contrast > 0.5 * OWN_CONTRAST * strongest))
-    out = ndimage.binary_propagation(sure, mask=sure | ((contrast > 0.7 * stands_out) & (contrast > 0.5 * strongest)))
-    filled = _fill(out, smooth, ground)
-    faint = filled | ((contrast > 0.4 * stands_out) & (contrast > 0.2 * strongest))
+    touching = (contrast > TOUCHING * limit) & (contrast > TOUCHING_CONTRAST * strongest)
+    filled = _fill(ndimage.binary_propagation(sure, mask=sure | touching), smooth, ground)
+    faint = filled | ((contrast > FAINT * limit) & (contrast > FAINT_CONTRAST * strongest))
     return Segmented(smooth, faint, tuple(_components(filled, contrast)))
 
 
 def _background(smooth: Floats) -> tuple[Floats, Mask]:
-    """Return the background behind every pixel: a plane first, then the local mean of what is no object."""
+    """Return the background behind every pixel, and where it is seen: a plane first, then the local mean around it."""
     plane = _plane(smooth)
     contrast = distance(smooth, plane)
     out = ndimage.binary_dilation((contrast > SURELY_OUT) | _white(smooth, contrast), iterations=2)
@@ -141,10 +146,11 @@ def _fill(out: Mask, smooth: Floats, ground: Floats) -> Mask:
         hole = labels[place] == number
         middle = _middle(hole)
         colour = smooth[place][middle].mean(axis=0)
+        # The part of its rim inside its own box is enough to know what encloses it.
         rim = ndimage.binary_dilation(hole, iterations=3) & ~hole
         to_ground = np.linalg.norm(colour - ground[place][middle].mean(axis=0))
         to_rim = np.linalg.norm(colour - np.median(smooth[place][rim], axis=0)) if rim.any() else 0.0
-        if hole.sum() < SMALLEST_HOLE or to_ground > max(HOLE_DIFFERS, 0.15 * to_rim):
+        if hole.sum() < SMALLEST_HOLE or to_ground > max(HOLE_DIFFERS, HOLE_SHARE * to_rim):
             filled[place] |= hole
     return filled
 
