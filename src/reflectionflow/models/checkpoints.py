@@ -1,0 +1,77 @@
+"""Checkpoints without a manifest, as a model hub gives them: what identifies them, what is missing, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+DECIDING = ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "preprocessor_config.json")
+HEADER_LENGTH = 8
+"""A safetensors file begins with the length of its JSON header in eight bytes, little-endian."""
+
+
+def identity(folder: Path) -> str:
+    """Return `folder@fingerprint`: a hash of the small files and of the weights' sizes and safetensors headers.
+
+    Two checkpoints of one shape that differ in the values of their weights only have the same fingerprint; rename the
+    folder of one, or give it a manifest (`manifest.write_manifest`).
+    """
+    digest = hashlib.sha256()
+    for name in DECIDING:
+        path = folder / name
+        if path.is_file():
+            digest.update(f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)}):
+        digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
+        if path.suffix == ".safetensors":
+            digest.update(_header(path))
+    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
+
+
+def problems(folder: Path, model_type: str) -> list[str]:
+    """Return what is wrong with a transformers checkpoint, one sentence each; weights are not read.
+
+    Args:
+        folder: Where it should lie.
+        model_type: What its configuration must say it is, such as `clip`.
+    """
+    if not folder.is_dir():
+        return [f"the folder {folder} does not exist; give the folder of a checkpoint"]
+    found: list[str] = []
+    try:
+        told = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        found.append(f"{folder} has no readable config.json; give the folder of a checkpoint in transformers layout")
+    else:
+        if told != model_type:
+            found.append(f"{folder} holds a model of type {told!r}; give one of type {model_type!r}")
+    weights = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
+    if not weights:
+        found.append(f"{folder} has no weights (model.safetensors); fetch the checkpoint again")
+    found += [sentence for path in weights if path.suffix == ".safetensors" if (sentence := _truncated(path))]
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        found.append(f"{folder} has no tokenizer (tokenizer.json or vocab.json); fetch the checkpoint again")
+    return found
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(HEADER_LENGTH), "little"))
+
+
+def _truncated(path: Path) -> str:
+    """Return a sentence when a safetensors file is shorter or longer than its header says, else nothing."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(HEADER_LENGTH), "little")
+            header = json.loads(file.read(length)) if 0 < length < size else None
+        if header is None:
+            raise ValueError("it has no header")
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{path} is no safetensors file; fetch the checkpoint again"
+    expected = HEADER_LENGTH + length + max(ends, default=0)
+    return "" if size == expected else f"{path} has {size} bytes instead of {expected}; fetch the checkpoint again"
