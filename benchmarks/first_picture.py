@@ -51,7 +51,9 @@ def main() -> None:
     for name, unit, values in zip(
         ("first picture", "whole command", "peak memory"), ("s", "s", "GB"), zip(*rows, strict=True), strict=True
     ):
-        print(f"{name:14} median {statistics.median(values):.2f} {unit} of {['%.2f' % value for value in values]}")
+        print(
+            f"{name:14} median {statistics.median(values):.2f} {unit} of {sorted(round(value, 2) for value in values)}"
+        )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main() -> None:
             times["bare loop"].append(bare(models, asked.images, pictures))
             times["search"].append(searched(models, asked.images, Path(folder) / f"run-{repeat}"))
     for name, seconds in times.items():
-        print(f"{name:10} median {statistics.median(seconds):.3f} s of {['%.3f' % value for value in seconds]}")
+        print(f"{name:10} median {statistics.median(seconds):.3f} s of {sorted(round(value, 3) for value in seconds)}")
     print(f"ratio {statistics.median(times['search']) / statistics.median(times['bare loop']):.3f}")
 
 

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.fingerprint import fingerprint
+from reflectionflow.models.hub import folder_of, missing
 from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.models.quiet import quiet_libraries
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
@@ -32,17 +33,25 @@ TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 class FluxOptions(ModelOptions):
     """Options of `flux`."""
 
-    checkpoint: LocalPath = Field(description="Folder of a FluxPipeline in diffusers layout.")
+    checkpoint: LocalPath | None = Field(default=None, description="Folder of a FluxPipeline in diffusers layout.")
+    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
+    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …; auto takes CUDA where it is.")
     dtype: str = Field(default="bfloat16", pattern="^(float32|bfloat16|float16)$", description="Precision.")
     batch_size: int = Field(default=1, gt=0, description="Most pictures per call.")
     pad_batches: bool = Field(default=False, description="Fill every call up to the batch size: bit-equal pictures.")
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.checkpoint is None) == (self.hub is None):
+            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
+        return self
+
 
 class ScenesFluxOptions(FluxOptions):
     """Options of `scenes-flux`: the same, with the shipped generator's checkpoint and settings."""
 
-    checkpoint: LocalPath = Field(default=SHIPPED, description="Folder of a FluxPipeline in diffusers layout.")
+    checkpoint: LocalPath | None = Field(default=SHIPPED, description="Folder of a FluxPipeline in diffusers layout.")
     device: str = Field(default="cpu", description="auto, cpu, cuda, cuda:1 …; auto takes CUDA where it is.")
     dtype: str = Field(default="float32", pattern="^(float32|bfloat16|float16)$", description="Precision.")
     batch_size: int = Field(default=4, gt=0, description="Most pictures per call.")
@@ -92,7 +101,8 @@ class FluxGenerator:
 
     def __init__(self, options: FluxOptions) -> None:
         self._options = options
-        self.name, known = read_details(options.checkpoint)
+        self._folder = folder_of(options.checkpoint, options.hub, options.revision)
+        self.name, known = read_details(self._folder)
         self._details = known
         self.batch_size = options.batch_size
         self.defaults = Defaults(known.width, known.height, known.steps, known.guidance)
@@ -157,7 +167,7 @@ class FluxGenerator:
     def _pipe(self) -> Any:
         import torch
 
-        folder = self._options.checkpoint
+        folder = self._folder
         with quiet_libraries():
             from diffusers import FluxPipeline
 
@@ -178,6 +188,8 @@ def _cuda() -> bool:
 
 
 def _needs(options: FluxOptions) -> list[str]:
+    if options.checkpoint is None:
+        return missing(options.hub or "", options.revision)
     folder = options.checkpoint
     if (folder / FILE).exists() or not folder.is_dir():
         return problems(folder)
