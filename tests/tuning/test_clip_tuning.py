@@ -12,22 +12,19 @@ from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.scenes.prompts import TAGS
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.world import Scene, Thing
-from reflectionflow.tuning.clip import (
+from reflectionflow.tuning.clip import ClipConfig, build, run
+from reflectionflow.tuning.clip_data import (
     FACTS,
     NOTHING,
-    ClipConfig,
     PictureSection,
-    auroc,
-    build,
-    calibration_error,
     covers_of,
     examination,
     facts_of,
     pictures_of,
     roughen,
-    run,
 )
 from reflectionflow.tuning.config import read_config
+from reflectionflow.tuning.metrics import auroc, calibration_error
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tuning" / "scenes-clip.toml"
 

@@ -97,9 +97,9 @@ def draw_claims(
     for attempt in range(ATTEMPTS):
         if not any(wanted.values()):
             break
-        statement = draw_statement(rng, scene, tags)
-        if not wanted[True] or (wanted[False] and attempt % 3):
-            statement = near_miss(rng, scene, statement)
+        drawn = draw_statement(rng, scene, tags)
+        changing = not wanted[True] or (wanted[False] and attempt % 3)
+        statement = near_miss(rng, scene, drawn) if changing else drawn
         if statement is None or tag_of(statement) not in tags or not belongs(statement, split):
             continue
         claim = Claim(write(statement), is_true(statement, scene))
@@ -131,7 +131,8 @@ def _possible(tag: str, kinds: int, most: int) -> bool:
 def _invented(rng: Rng, present: Sequence[Thing]) -> Thing:
     absent = [noun for noun in OBJECTS if all(thing.noun != noun for thing in present)]
     color = COLORS[int(rng.integers(len(COLORS)))]
-    return Thing(absent[int(rng.integers(len(absent)))], color, *(float(v) for v in rng.uniform(20, 108, 2)), 30.0)
+    x, y = (float(value) for value in rng.uniform(20, 108, 2))
+    return Thing(absent[int(rng.integers(len(absent)))], color, x, y, 30.0)
 
 
 def _count(rng: Rng, order: Sequence[Thing], numbers: Mapping[str, int]) -> Statement:
