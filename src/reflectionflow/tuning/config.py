@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,8 +32,12 @@ class RunSection(Section):
 
 
 class OptimiserSection(Section):
-    """AdamW with linear warm-up and cosine decay."""
+    """AdamW, or Muon for the matrices inside, with linear warm-up and cosine decay."""
 
+    method: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="muon: matrices of transformer blocks by Muon at AdamW's scale of updates, the rest by AdamW.",
+    )
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=200, ge=0, description="Steps of linear warm-up.")
     final: float = Field(default=0.05, ge=0, le=1, description="Learning rate at the end, as a share of the peak.")

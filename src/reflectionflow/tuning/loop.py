@@ -72,13 +72,21 @@ def latest_checkpoint(state: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def _optimiser(modules: torch.nn.Module, section: OptimiserSection) -> torch.optim.Optimizer:
+def _optimisers(modules: torch.nn.Module, section: OptimiserSection) -> list[torch.optim.Optimizer]:
+    """Return AdamW, and with `method = "muon"` also Muon for the matrices inside blocks (names with a layer number)."""
     import torch
 
-    decayed = [p for p in modules.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in modules.parameters() if p.requires_grad and p.ndim <= 1]
+    trained = [(name, p) for name, p in modules.named_parameters() if p.requires_grad]
+    inside = [p for name, p in trained if section.method == "muon" and p.ndim == 2 and re.search(r"\.\d+\.", name)]
+    chosen = {id(p) for p in inside}
+    decayed = [p for _, p in trained if p.ndim > 1 and id(p) not in chosen]
+    plain = [p for _, p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": section.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, section.beta2))
+    adamw = torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, section.beta2))
+    if not inside:
+        return [adamw]
+    settings = {"lr": section.learning_rate, "weight_decay": section.weight_decay}
+    return [adamw, torch.optim.Muon(inside, **settings, adjust_lr_fn="match_rms_adamw")]
 
 
 def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]) -> None:
@@ -141,9 +149,8 @@ def train(
     share = run.batch // accelerator.num_processes
     set_seed(run.seed + accelerator.process_index)
     accelerator.init_trackers("log")
-    optimiser = _optimiser(program.modules, optimiser_section)
     raw = program.modules
-    program.modules, optimiser = accelerator.prepare(raw, optimiser)
+    program.modules, *optimisers = accelerator.prepare(raw, *_optimisers(raw, optimiser_section))
     weights = [p for p in raw.parameters() if p.requires_grad]
     ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75)
     ema.to(accelerator.device)
@@ -151,15 +158,16 @@ def train(
     pace = 0.0
     for step in range(start, run.steps):
         begun = time.perf_counter()
-        for group in optimiser.param_groups:
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(optimiser_section, step, run.steps)
         torch.manual_seed(int(step_rng(run.seed, step, accelerator.process_index).integers(2**62)))
         with accelerator.autocast():
             loss, numbers = program.loss(step, step_rng(run.seed, step, accelerator.process_index), share)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(weights, optimiser_section.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         ema.step(weights)
         losses.append(float(accelerator.gather(loss.detach()).mean()))
         if not math.isfinite(losses[-1]):
