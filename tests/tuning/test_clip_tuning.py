@@ -24,7 +24,7 @@ from reflectionflow.tuning.clip_data import (
     roughen,
 )
 from reflectionflow.tuning.config import read_config
-from reflectionflow.tuning.metrics import auroc, calibration_error
+from reflectionflow.tuning.metrics import auroc, calibration_error, judged
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tuning" / "scenes-clip.toml"
 
@@ -108,3 +108,10 @@ def test_auroc_counts_ordered_pairs_and_ties_half() -> None:
 def test_calibration_error_is_the_gap_between_promise_and_truth() -> None:
     assert calibration_error(np.array([0.95, 0.95]), np.array([1.0, 0.0])) == pytest.approx(0.45)
     assert calibration_error(np.array([1.0, 0.0]), np.array([1.0, 0.0])) == 0.0
+
+
+def test_a_verifier_is_compared_per_tag_and_by_the_mean_over_tags() -> None:
+    scores, true = np.array([0.9, 0.2, 0.4, 0.6]), np.array([1.0, 0.0, 1.0, 0.0])
+    numbers = judged(scores, true, ["colors", "colors", "position", "position"])
+    assert (numbers["auroc colors"], numbers["auroc position"], numbers["auroc"]) == (1.0, 0.0, 0.5)
+    assert numbers["accuracy"] == 0.5

@@ -21,7 +21,6 @@ from pydantic import Field
 
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.scenes.claims import draw_claims
-from reflectionflow.scenes.prompts import TAGS
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import COLORS, OBJECTS
 from reflectionflow.scenes.world import CANVAS
@@ -37,7 +36,7 @@ from reflectionflow.tuning.clip_data import (
 )
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.loop import Progress, train
-from reflectionflow.tuning.metrics import auroc, calibration_error
+from reflectionflow.tuning.metrics import judged
 
 if TYPE_CHECKING:
     import torch
@@ -198,15 +197,10 @@ class ClipProgram:
         """
         metrics: dict[str, float] = {}
         for kind, examined in self.examinations.items():
-            logits, true = self.logits(examined.batch), examined.batch.true.numpy()
-            probabilities = 1 / (1 + np.exp(-logits))
-            tags = np.asarray(examined.tags)
-            for tag in TAGS:
-                metrics[f"{kind}auroc {tag}"] = auroc(logits[tags == tag], true[tags == tag])
-            metrics[f"{kind}auroc"] = float(np.mean([metrics[f"{kind}auroc {tag}"] for tag in TAGS]))
-            metrics[f"{kind}accuracy"] = float(((logits > 0) == (true > 0.5)).mean())
-            metrics[f"{kind}calibration error"] = calibration_error(probabilities, true)
-        return {name: round(value, 4) for name, value in metrics.items()}
+            probabilities = 1 / (1 + np.exp(-self.logits(examined.batch)))
+            numbers = judged(probabilities, examined.batch.true.numpy(), examined.tags)
+            metrics |= {f"{kind}{name}": value for name, value in numbers.items()}
+        return metrics
 
 
 def save(program: ClipProgram, output: Path) -> None:

@@ -159,18 +159,16 @@ class Examined:
     tags: tuple[str, ...]
 
 
-def examination(split: Split, section: PictureSection, words: Any, patch: int) -> Examined:
-    """Draw validation pictures, roughened, and claims of a split: for each tag as many as asked for, half of them true.
+def examined_scenes(split: Split, per_tag: int, seed: int) -> tuple[list[Scene], list[tuple[Claim, ...]]]:
+    """Draw unseen scenes with one or two claims of a split each: `per_tag` claims of every tag, half of them true.
 
     Scenes of the training split hold no held-out colours; the others hold any.
     """
-    import torch
-
-    rng = np.random.default_rng([VALIDATION_SEED, list(Split).index(split)])
+    rng = np.random.default_rng([seed, list(Split).index(split)])
     held_out = held_out_colors() if split is Split.TRAIN else frozenset()
     scenes: list[Scene] = []
     claims: list[tuple[Claim, ...]] = []
-    half = max(1, section.validation // 2)
+    half = max(1, per_tag // 2)
     for tag in TAGS:
         wanted = {True: half, False: half}
         while any(wanted.values()):
@@ -181,7 +179,15 @@ def examination(split: Split, section: PictureSection, words: Any, patch: int) -
                 claims.append(drawn)
                 for claim in drawn:
                     wanted[claim.true] -= 1
+    return scenes, claims
+
+
+def examination(split: Split, section: PictureSection, words: Any, patch: int) -> Examined:
+    """Return unseen scenes and claims of a split as a batch of roughened pictures."""
+    import torch
+
+    scenes, claims = examined_scenes(split, section.validation, VALIDATION_SEED)
     batch = collate(scenes, claims, words, patch)
     torch.manual_seed(VALIDATION_SEED)
-    rough = roughen(batch.pictures, rng, section)
+    rough = roughen(batch.pictures, np.random.default_rng(VALIDATION_SEED), section)
     return Examined(replace(batch, pictures=rough), tuple(claim.metadata.tag for group in claims for claim in group))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -24,3 +26,23 @@ def calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 1
         if bool((place == index).any())
     ]
     return float(sum(gaps))
+
+
+def judged(probabilities: np.ndarray, true: np.ndarray, tags: Sequence[str]) -> dict[str, float]:
+    """Return the numbers a verifier is compared by, rounded to 1e-4.
+
+    Args:
+        probabilities: The verifier's scores, in [0, 1].
+        true: 1 for true claims, 0 for false ones; every tag has both.
+        tags: The tag of each claim.
+
+    Returns:
+        "auroc TAG" for each tag in order of appearance, "auroc" (their mean), "accuracy" at one half and
+        "calibration error".
+    """
+    names = np.asarray(tags)
+    metrics = {f"auroc {tag}": auroc(probabilities[names == tag], true[names == tag]) for tag in dict.fromkeys(tags)}
+    metrics["auroc"] = float(np.mean(list(metrics.values())))
+    metrics["accuracy"] = float(((probabilities > 0.5) == (true > 0.5)).mean())
+    metrics["calibration error"] = calibration_error(probabilities, true)
+    return {name: round(value, 4) for name, value in metrics.items()}
