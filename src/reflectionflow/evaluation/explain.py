@@ -19,8 +19,8 @@ GAIN = 0.06
 """Another reading must fit this much better than the plain one."""
 REACH = 5
 """Pixels between two parts of one object, at most."""
-NECKS = (1, 2, 3)
-"""Half widths in pixels of the necks at which touching objects are cut."""
+NECKS = (0.1, 0.25, 0.4)
+"""Half widths of the necks at which touching objects are cut, as shares of the greatest half width."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _by_necks(mask: Mask) -> list[list[Mask]]:
     depth = ndimage.distance_transform_edt(mask)
     found = []
     for width in NECKS:
-        seeds, count = ndimage.label(depth > width)
+        seeds, count = ndimage.label(depth > width * depth.max())
         if count > 1:
             found.append(_grow(mask, np.asarray(seeds)))
     return found
