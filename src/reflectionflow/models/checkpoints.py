@@ -1,33 +1,13 @@
-"""Checkpoints without a manifest, as a model hub gives them: what identifies them, what is missing, without torch."""
+"""Checkpoints without a manifest, as a model hub gives them: what is missing, without torch."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
-DECIDING = ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "preprocessor_config.json")
 HEADER_LENGTH = 8
 """A safetensors file begins with the length of its JSON header in eight bytes, little-endian."""
-
-
-def identity(folder: Path) -> str:
-    """Return `folder@fingerprint`: a hash of the small files and of the weights' sizes and safetensors headers.
-
-    Two checkpoints of one shape that differ in the values of their weights only have the same fingerprint; rename the
-    folder of one, or give it a manifest (`manifest.write_manifest`).
-    """
-    digest = hashlib.sha256()
-    for name in DECIDING:
-        path = folder / name
-        if path.is_file():
-            digest.update(f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    for path in sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)}):
-        digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
-        if path.suffix == ".safetensors":
-            digest.update(_header(path))
-    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
 
 
 def problems(folder: Path, model_type: str) -> list[str]:
@@ -54,11 +34,6 @@ def problems(folder: Path, model_type: str) -> list[str]:
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         found.append(f"{folder} has no tokenizer (tokenizer.json or vocab.json); fetch the checkpoint again")
     return found
-
-
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(int.from_bytes(file.read(HEADER_LENGTH), "little"))
 
 
 def _truncated(path: Path) -> str:

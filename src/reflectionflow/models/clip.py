@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reflectionflow.errors import CheckpointError, ModelError
-from reflectionflow.models import checkpoints, manifest
+from reflectionflow.models import checkpoints, hub, manifest
+from reflectionflow.models.fingerprint import identity
 from reflectionflow.models.loading import quiet
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.roles import Question, Role, Worker
@@ -57,7 +58,17 @@ class _Common(ModelOptions):
 class ClipOptions(_Common):
     """Options of `clip`: a checkpoint of your own."""
 
-    checkpoint: LocalPath = Field(description="Folder of a CLIPModel and its tokenizer in transformers layout.")
+    checkpoint: LocalPath | None = Field(
+        default=None, description="Folder of a CLIPModel and its tokenizer in transformers layout."
+    )
+    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
+    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.checkpoint is None) == (self.hub is None):
+            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
+        return self
 
 
 class ScenesClipOptions(_Common):
@@ -155,12 +166,12 @@ class ClipVerifier:
 
     worker = Worker.LOCAL
 
-    def __init__(self, checkpoint: Path, options: _Common) -> None:
+    def __init__(self, checkpoint: Path, options: _Common, repository: str | None = None) -> None:
         self.checkpoint = checkpoint
         self.options = options
         self.batch_size = options.batch_size
         self.details = details_of(checkpoint)
-        self.name = _identity(checkpoint, options)
+        self.name = _identity(checkpoint, options, repository)
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """Score each picture in [0, 1]; the rationale says when a prompt was too long to be read whole.
@@ -222,7 +233,7 @@ class ClipVerifier:
 
         device = _device(self.options.device)
         try:
-            with quiet():
+            with quiet("transformers"):
                 model, found = CLIPModel.from_pretrained(
                     self.checkpoint,
                     dtype=getattr(torch, self.options.dtype),
@@ -255,10 +266,10 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _identity(checkpoint: Path, options: _Common) -> str:
+def _identity(checkpoint: Path, options: _Common, repository: str | None) -> str:
     """Return `name@revision`, followed by a hash of template and precision where they are not the usual ones."""
     has_manifest = (checkpoint / manifest.FILE).exists()
-    own = manifest.read_manifest(checkpoint).identity if has_manifest else checkpoints.identity(checkpoint)
+    own = manifest.read_manifest(checkpoint).identity if has_manifest else identity(checkpoint, repository)
     deciding = {"template": options.template, "dtype": options.dtype}
     usual = {name: _Common.model_fields[name].default for name in deciding}
     if deciding == usual:
@@ -290,6 +301,17 @@ def _scenes_needs(options: ScenesClipOptions) -> list[str]:
     return _needs(_folder(options))
 
 
+def _load(options: ClipOptions) -> ClipVerifier:
+    folder = hub.folder_of(options.checkpoint, options.hub, options.revision)
+    return ClipVerifier(folder, options, options.hub)
+
+
+def _clip_needs(options: ClipOptions) -> list[str]:
+    if options.checkpoint is None:
+        return hub.missing(options.hub or "", options.revision)
+    return _needs(options.checkpoint)
+
+
 SCENES = ModelSpec(
     roles=(Role.VERIFIER,),
     options=ScenesClipOptions,
@@ -300,7 +322,7 @@ SCENES = ModelSpec(
 SPEC = ModelSpec(
     roles=(Role.VERIFIER,),
     options=ClipOptions,
-    load=lambda options: ClipVerifier(options.checkpoint, options),
-    needs=lambda options: _needs(options.checkpoint),
+    load=_load,
+    needs=_clip_needs,
     summary="Any CLIP checkpoint in transformers layout, such as openai/clip-vit-large-patch14: CLIPScore.",
 )

@@ -13,6 +13,13 @@ SAMPLE = 1 << 20
 WHOLE = 4 * SAMPLE
 
 
+def identity(folder: Path, hub: str | None = None) -> str:
+    """Return `name@revision`: of a snapshot from the hub its own, of any other folder its name and fingerprint."""
+    if hub is not None:
+        return f"{hub.rsplit('/', 1)[-1]}@{folder.name[:12]}"
+    return f"{folder.resolve().name}@{fingerprint(folder)}"
+
+
 def fingerprint(folder: Path) -> str:
     """Return twelve hex digits over the files of a checkpoint folder."""
     digest = hashlib.sha256()

@@ -18,10 +18,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reflectionflow.errors import CheckpointError
-from reflectionflow.models.fingerprint import fingerprint
+from reflectionflow.models.fingerprint import identity
 from reflectionflow.models.hub import folder_of, missing
+from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
-from reflectionflow.models.quiet import quiet_libraries
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, Role, Worker
 from reflectionflow.types import Failure, Recipe, Scalar
@@ -74,14 +74,14 @@ class FluxDetails(BaseModel):
     paddings: tuple[int, ...] = Field(default=(512,), description="Lengths to which T5's tokens are padded.")
 
 
-def read_details(folder: Path) -> tuple[str, FluxDetails]:
+def read_details(folder: Path, hub: str | None = None) -> tuple[str, FluxDetails]:
     """Return a checkpoint's `name@revision` and what its manifest says, or FLUX.1-dev's values without a manifest.
 
     Raises:
         CheckpointError: if the manifest is damaged.
     """
     if not (folder / FILE).exists():
-        return f"{folder.name}@{fingerprint(folder)}", FluxDetails()
+        return identity(folder, hub), FluxDetails()
     manifest = read_manifest(folder)
     try:
         return manifest.identity, FluxDetails.model_validate(manifest.details)
@@ -102,7 +102,7 @@ class FluxGenerator:
     def __init__(self, options: FluxOptions) -> None:
         self._options = options
         self._folder = folder_of(options.checkpoint, options.hub, options.revision)
-        self.name, known = read_details(self._folder)
+        self.name, known = read_details(self._folder, options.hub)
         self._details = known
         self.batch_size = options.batch_size
         self.defaults = Defaults(known.width, known.height, known.steps, known.guidance)
@@ -138,7 +138,7 @@ class FluxGenerator:
             recipes += [recipes[-1]] * (self.batch_size - len(recipes))
         width, height, steps, guidance, padding = self.layout(recipes[0])
         noise = [torch.Generator("cpu").manual_seed(recipe.seed) for recipe in recipes]
-        with quiet_libraries():
+        with quiet("transformers", "diffusers"):
             pictures = self._pipe(
                 prompt=[self._spelled(recipe.prompt) for recipe in recipes],
                 width=width,
@@ -168,7 +168,7 @@ class FluxGenerator:
         import torch
 
         folder = self._folder
-        with quiet_libraries():
+        with quiet("transformers", "diffusers"):
             from diffusers import FluxPipeline
 
             try:

@@ -18,8 +18,8 @@ import numpy as np
 from pydantic import Field
 
 from reflectionflow.errors import CheckpointError
+from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
-from reflectionflow.models.quiet import quiet_libraries
 from reflectionflow.scenes.captions import CaptionMix, draw_caption
 from reflectionflow.scenes.splits import held_out_relations
 from reflectionflow.scenes.words import known_words
@@ -150,7 +150,8 @@ def denoiser(parts: Mapping[str, Any]) -> torch.nn.Module:
                 timestep=level, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=words,
                 txt_ids=torch.zeros(words.shape[1], 3, device=noisy.device), img_ids=places, return_dict=False,
             )[0]  # fmt: skip
-            return FluxPipeline._unpack_latents(velocity, height * 8, width * 8, 8)
+            predicted: torch.Tensor = FluxPipeline._unpack_latents(velocity, height * 8, width * 8, 8)
+            return predicted
 
     return Denoiser()
 
@@ -213,7 +214,8 @@ class GeneratorProgram:
         with torch.no_grad():
             told = self.teacher(noisy, level, guidance, clip, t5).float()
             untold = self.teacher(noisy, level, guidance, empty_clip.to(clip), empty_t5.to(t5)).float()
-        return untold + guidance.view(-1, 1, 1, 1) * (told - untold)
+        guided: torch.Tensor = untold + guidance.view(-1, 1, 1, 1) * (told - untold)
+        return guided
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Paint the preview prompts with fixed noise, guided or distilled, and measure the loss on unseen scenes."""
@@ -261,7 +263,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
     from diffusers import FluxPipeline
 
     try:
-        with quiet_libraries():
+        with quiet("transformers", "diffusers"):
             pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
@@ -273,7 +275,7 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     import torch
     from diffusers import FluxPipeline
 
-    with quiet_libraries():
+    with quiet("transformers", "diffusers"):
         pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
         pipe.to(dtype=torch.bfloat16)
         pipe.save_pretrained(output, safe_serialization=True)

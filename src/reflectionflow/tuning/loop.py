@@ -85,8 +85,10 @@ def _optimisers(modules: torch.nn.Module, section: OptimiserSection) -> list[tor
     adamw = torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, section.beta2))
     if not inside:
         return [adamw]
-    settings = {"lr": section.learning_rate, "weight_decay": section.weight_decay}
-    return [adamw, torch.optim.Muon(inside, **settings, adjust_lr_fn="match_rms_adamw")]
+    muon = torch.optim.Muon(
+        inside, lr=section.learning_rate, weight_decay=section.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [adamw, muon]
 
 
 def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from reflectionflow.models.quiet import quiet_libraries
+from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Priors, draw_scene
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
@@ -215,6 +215,6 @@ def run(config: VaeConfig, report: Callable[[Progress], None]) -> Mapping[str, f
     whiten(program.vae, config.run.seed)
     output = Path(config.run.output)
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
-    with quiet_libraries():
+    with quiet("transformers", "diffusers"):
         program.vae.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
     return metrics
