@@ -46,6 +46,7 @@ models: $(READY) ## Train the Scenes models from nothing (hours on two cores; re
 	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-distil.toml
 	@$(BIN)/reflectionflow tune clip configs/tuning/scenes-clip.toml
+	@$(BIN)/reflectionflow tune detector configs/tuning/scenes-detector.toml
 
 clean: ## Remove the environment and what demo and training wrote.
 	rm -rf $(VENV) demo training runs

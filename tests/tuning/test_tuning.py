@@ -9,7 +9,7 @@ import pytest
 
 from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.scenes.world import Priors
-from reflectionflow.tuning import clip, generator, vae
+from reflectionflow.tuning import clip, detector, generator, vae
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
 from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
@@ -17,6 +17,7 @@ from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rn
 CONFIGS = Path(__file__).parents[2] / "configs" / "tuning"
 KINDS = {
     "scenes-clip.toml": clip.ClipConfig,
+    "scenes-detector.toml": detector.DetectorConfig,
     "scenes-vae.toml": vae.VaeConfig,
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,

@@ -56,6 +56,18 @@ def clip(config: Config) -> None:
     _finished(settings.run.output, metrics)
 
 
+@app.command()
+def detector(config: Config) -> None:
+    """Train detector A of Scenes, which makes the oracle verifier."""
+    from reflectionflow.tuning import detector as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.DetectorConfig)
+    with _training("detector", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report)
+    _finished(settings.run.output, metrics)
+
+
 class _Bars:
     """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
 

@@ -1,0 +1,151 @@
+"""Train detector A of Scenes on roughened renderings of every combination of object and colour.
+
+It plays what Mask2Former and CLIP play at full size: GenEval's rules over it label GenRef, teach, and make the *oracle*
+verifier, whose runs count toward no claim. The loss is CenterNet's: a focal loss on the centres, and at the centres
+absolute errors of offset and size and the cross-entropy of the colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from reflectionflow.geneval import decide
+from reflectionflow.models.detector import SceneDetector, save_detector
+from reflectionflow.scenes.claims import draw_claims
+from reflectionflow.scenes.prompts import TAGS
+from reflectionflow.scenes.splits import Split
+from reflectionflow.scenes.words import COLORS, OBJECTS
+from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
+from reflectionflow.tuning.clip_data import PictureSection, crowded_scene, pictures_of, roughen
+from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.vae import save_rows
+
+if TYPE_CHECKING:
+    import torch
+
+VALIDATION_SEED = 9_000_003
+CELLS = 16
+SPREAD = 0.8
+"""Standard deviation, in cells, of the bump around a centre in which a detection is not punished."""
+ALL = frozenset[tuple[str, str]]()
+
+
+class DetectorSection(Section):
+    """Shape of the network."""
+
+    width: int = Field(default=24, gt=0, multiple_of=8)
+    depth: int = Field(default=3, gt=0)
+
+
+class DetectorConfig(Section):
+    """A configuration of `reflectionflow tune detector`."""
+
+    run: RunSection
+    optimiser: OptimiserSection
+    detector: DetectorSection = DetectorSection()
+    pictures: PictureSection = PictureSection()
+
+
+def targets(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the maps should be.
+
+    Returns:
+        Heatmaps [n, 14, 16, 16], 1 at centres, and one row per object:
+        [picture, cell row, cell column, offset y, offset x, log height, log width, colour].
+    """
+    heat = np.zeros((len(scenes), len(OBJECTS), CELLS, CELLS), dtype=np.float32)
+    rows: list[list[float]] = []
+    grid = np.arange(CELLS)
+    for number, scene in enumerate(scenes):
+        for thing in scene.things:
+            x, y, size = thing.x / 8, thing.y / 8, thing.size / 8
+            column, row = int(x), int(y)
+            bump = np.exp(-((grid[:, None] - row) ** 2 + (grid[None, :] - column) ** 2) / (2 * SPREAD**2))
+            level = heat[number, OBJECTS.index(thing.noun)]
+            np.maximum(level, bump, out=level)
+            log = float(np.log(size))
+            rows.append([number, row, column, y - row, x - column, log, log, COLORS.index(thing.color)])
+    return heat, np.asarray(rows, dtype=np.float32)
+
+
+class DetectorProgram:
+    """The detector, its loss and its validation."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        import torch
+
+        from reflectionflow.models.detector_network import DetectorNetwork
+
+        self.config = config
+        torch.manual_seed(config.run.seed)
+        self.network = DetectorNetwork(config.detector.width, config.detector.depth)
+        self.modules: torch.nn.Module = self.network
+
+    def scenes(self, rng: np.random.Generator, count: int) -> list[Scene]:
+        """Draw scenes of every combination, some of them crowded."""
+        crowded = rng.random(count) < self.config.pictures.crowded
+        return [crowded_scene(rng, ALL) if full else draw_scene(rng, UNIFORM) for full in crowded]
+
+    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Return CenterNet's loss on freshly drawn scenes."""
+        import torch
+        from torch.nn.functional import cross_entropy, logsigmoid
+
+        scenes = self.scenes(rng, share)
+        device = next(self.network.parameters()).device
+        heat, rows = (torch.from_numpy(array).to(device) for array in targets(scenes))
+        pictures = roughen(pictures_of(scenes), rng, self.config.pictures).to(device)
+        maps = self.modules(pictures).float()
+        logits, nouns = maps[:, : len(OBJECTS)], len(OBJECTS)
+        chance, centre = torch.sigmoid(logits), heat == 1
+        found = -((1 - chance) ** 2 * logsigmoid(logits))[centre].sum()
+        false = -((1 - heat) ** 4 * chance**2 * logsigmoid(-logits))[~centre].sum()
+        at = maps[rows[:, 0].long(), :, rows[:, 1].long(), rows[:, 2].long()]
+        places = (at[:, nouns + len(COLORS) :] - rows[:, 3:7]).abs().sum()
+        colors = cross_entropy(at[:, nouns : nouns + len(COLORS)], rows[:, 7].long(), reduction="sum")
+        loss = (found + false + places + 0.5 * colors) / len(rows)
+        return loss, {"centres": float((found + false).detach()) / len(rows)}
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Detect in unseen roughened scenes: objects missed, invented, miscoloured, and claims decided wrongly."""
+        rng = np.random.default_rng(VALIDATION_SEED)
+        scenes = self.scenes(rng, 150)
+        detector = SceneDetector(self.network)
+        rough = roughen(pictures_of(scenes), rng, self.config.pictures)
+        save_rows([rough[:8]], folder / f"detector-{step}.png")
+        found = detector.detect_tensor(rough)
+        objects = missed = invented = miscoloured = claims = wrong = 0
+        for scene, seen in zip(scenes, found, strict=True):
+            there = sorted(thing.noun for thing in scene.things)
+            told = sorted(name for name, items in seen.items() for item in items if item.score > 0.3)
+            objects += len(there)
+            missed += sum(max(0, there.count(name) - told.count(name)) for name in OBJECTS)
+            invented += sum(max(0, told.count(name) - there.count(name)) for name in OBJECTS)
+            colors = sorted((thing.noun, thing.color) for thing in scene.things)
+            seen_colors = sorted((n, str(i.colour)) for n, items in seen.items() for i in items if i.score > 0.3)
+            miscoloured += there == told and colors != seen_colors
+            for claim in draw_claims(rng, scene, Split.TRAIN, tags=TAGS):
+                claims += 1
+                wrong += decide(claim.metadata, seen).correct != claim.true
+        return {
+            "missed": missed / objects,
+            "invented": invented / objects,
+            "miscoloured scenes": miscoloured / len(scenes),
+            "claims decided wrongly": wrong / max(1, claims),
+        }
+
+
+def run(config: DetectorConfig, report: Callable[[Progress], None]) -> Mapping[str, float]:
+    """Train and save the detector; return its error rates on unseen scenes."""
+    program = DetectorProgram(config)
+    train(program, config.run, config.optimiser, report)
+    metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
+    shape = {"width": config.detector.width, "depth": config.detector.depth}
+    save_detector(program.network, shape, Path(config.run.output))
+    return metrics
