@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,12 @@ class DataSection(Section):
 
     vae: str = Field(description="Folder of the trained autoencoder.")
     scenes: int = Field(gt=0, description="How many different training scenes.")
+    lone: float = Field(
+        default=0.0, ge=0, le=1, description="Share of items drawn from scenes with a single object, besides their own."
+    )
+    level: float = Field(
+        default=0.0, description="Mean of the logit of the noise level; above 0 more of the steps see mostly noise."
+    )
     drop_text: float = Field(default=0.1, ge=0, lt=1, description="Share of items with an empty text.")
     paddings: tuple[float, float, float, float] = Field(
         default=(0.88, 0.08, 0.03, 0.01), description="How often T5 is padded to 32, 64, 128 and 512 tokens."
@@ -166,6 +173,20 @@ class GeneratorProgram:
         self.priors = Priors(**config.data.priors)
         self.mix = CaptionMix(**config.data.captions, held_out_relations=held_out_relations())
 
+    def draw(self, rng: np.random.Generator, share: int) -> np.ndarray:
+        """Return the numbers of the scenes of a step, [share]."""
+        anywhere = rng.integers(0, len(self.latents), size=share)
+        if not self.config.data.lone:
+            return anywhere
+        among = self.lone[rng.integers(0, len(self.lone), size=share)]
+        return np.where(rng.random(share) < self.config.data.lone, among, anywhere)
+
+    @cached_property
+    def lone(self) -> np.ndarray:
+        """Numbers of the scenes with a single object."""
+        seed, count = self.config.run.seed, len(self.latents)
+        return np.array([i for i in range(count) if len(training_scene(seed, i, self.priors).things) == 1])
+
     def texts(self, rng: np.random.Generator, indices: np.ndarray) -> list[tuple[str, str]]:
         """Draw a (prompt, text) for each scene; (empty, empty) for the share that drops the text."""
         drawn = []
@@ -190,11 +211,11 @@ class GeneratorProgram:
         import torch
 
         device = next(self.parts["transformer"].parameters()).device
-        indices = rng.integers(0, len(self.latents), size=share)
+        indices = self.draw(rng, share)
         clean = torch.from_numpy(np.asarray(self.latents[indices], dtype=np.float32)).to(device)
         padding = PADDINGS[int(rng.choice(4, p=np.asarray(self.config.data.paddings)))]
         clip, t5 = (ids.to(device) for ids in self.tokens(self.texts(rng, indices), padding))
-        level = torch.sigmoid(torch.randn(share)).to(device)
+        level = torch.sigmoid(torch.randn(share) + self.config.data.level).to(device)
         noise = torch.randn(clean.shape).to(device)
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1, 1))
         low, high = (self.config.distil.lowest, self.config.distil.highest) if self.config.distil else (1.0, 6.0)
