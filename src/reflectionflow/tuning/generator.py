@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PADDINGS = (32, 64, 128, 512)
 LONGEST_PROMPT = 60
+GUIDANCE = 6.0
+"""What the generator is asked for by default: young models paint fewer strays with more guidance."""
 PREVIEWS = (
     "a photo of a star",
     "a photo of a blue mushroom",
@@ -243,7 +245,7 @@ class GeneratorProgram:
         import torch
 
         with torch.no_grad():
-            guidance = 3.5
+            guidance = GUIDANCE
             painted = self.vae.decode(self._paint(list(PREVIEWS) * 2, guidance)).sample
             save_rows([painted[:8], painted[8:]], folder / f"generator-{step}.png")
             torch.manual_seed(5)
@@ -307,7 +309,7 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
             json.dumps(json.loads(file.read_text("utf-8")) | {"dtype": "float32"}, indent=2) + "\n", "utf-8"
         )
     write_manifest(
-        output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=3.5, smallest=CANVAS,
+        output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=GUIDANCE, smallest=CANVAS,
         largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,
     )  # fmt: skip
 
