@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 
 EXAMPLE = Path(__file__).parent / "plugins" / "reflectionflow_example"
 SOURCE = Path(__file__).parent.parent / "src"
+
+
+def pytest_configure() -> None:
+    """Let child processes hear Ctrl-C: whoever starts the tests in the background makes them inherit its being ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
