@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 
 def pytest_configure() -> None:
-    """Let child processes hear Ctrl-C: whoever starts the tests in the background makes them inherit its being ignored."""
+    """Let child processes hear Ctrl-C; started in the background, they would inherit that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
