@@ -121,7 +121,7 @@ def _resume(accelerator: Any, ema: Any, state: Path) -> tuple[int, list[float]]:
         accelerator.load_state(str(found))
         ema.load_state_dict(torch.load(found / "ema.pt", weights_only=True))
         losses = json.loads((found / "losses.json").read_text("utf-8"))
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError) as error:
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
         raise CheckpointError(f"The checkpoint {found} cannot be resumed ({error}); delete it to go on.") from error
     return int(found.name.split("-")[1]), losses
 
