@@ -302,16 +302,24 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
         pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
         pipe.to(dtype=torch.bfloat16)
         pipe.save_pretrained(output, safe_serialization=True)
-    # transformers loads in the dtype a configuration names, diffusers in float32 unless told: name the same one.
-    for name in ("text_encoder", "text_encoder_2"):
-        file = output / name / "config.json"
-        file.write_text(
-            json.dumps(json.loads(file.read_text("utf-8")) | {"dtype": "float32"}, indent=2) + "\n", "utf-8"
-        )
+    for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+        _tidy(output / name / "config.json", is_text=name.startswith("text"))
     write_manifest(
         output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=GUIDANCE, smallest=CANVAS,
         largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,
     )  # fmt: skip
+
+
+def _tidy(file: Path, *, is_text: bool) -> None:
+    """Drop the folder a part was loaded from, and name the dtype text encoders load in.
+
+    transformers loads in the dtype a configuration names, diffusers in float32 unless told: they must be the same.
+    """
+    config = json.loads(file.read_text("utf-8"))
+    config.pop("_name_or_path", None)
+    if is_text:
+        config["dtype"] = "float32"
+    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def run(
