@@ -303,23 +303,21 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
         pipe.to(dtype=torch.bfloat16)
         pipe.save_pretrained(output, safe_serialization=True)
     for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
-        _tidy(output / name / "config.json", is_text=name.startswith("text"))
+        _tidy(output / name / "config.json", {"dtype": "float32"} if name.startswith("text") else {})
     write_manifest(
         output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=GUIDANCE, smallest=CANVAS,
         largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,
     )  # fmt: skip
 
 
-def _tidy(file: Path, *, is_text: bool) -> None:
-    """Drop the folder a part was loaded from, and name the dtype text encoders load in.
+def _tidy(file: Path, more: Mapping[str, str]) -> None:
+    """Drop the folder a part was loaded from out of its configuration, and add `more`.
 
-    transformers loads in the dtype a configuration names, diffusers in float32 unless told: they must be the same.
+    transformers loads in the dtype a configuration names, diffusers in float32 unless told: text encoders name float32.
     """
     config = json.loads(file.read_text("utf-8"))
     config.pop("_name_or_path", None)
-    if is_text:
-        config["dtype"] = "float32"
-    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    file.write_text(json.dumps({**config, **more}, indent=2) + "\n", "utf-8")
 
 
 def run(
