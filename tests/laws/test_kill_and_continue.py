@@ -15,6 +15,8 @@ import pytest
 import reflectionflow
 from reflectionflow.runs import RunDirectory, verify
 
+pytestmark = pytest.mark.kill
+
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(reflectionflow.__file__).parents[1]
 
