@@ -29,7 +29,7 @@ SEED = 9_000_003
 def questions(split: Split, per_tag: int) -> tuple[list[Question], np.ndarray, list[str]]:
     scenes, claims = examined_scenes(split, per_tag, SEED)
     torch.manual_seed(SEED)
-    rough = roughen(pictures_of(scenes), np.random.default_rng(SEED), PictureSection())
+    rough = roughen(pictures_of(scenes), PictureSection())
     pixels = (rough + 1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
     asked = []
     for number, (picture, group) in enumerate(zip(pixels, claims, strict=True)):

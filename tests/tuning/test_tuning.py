@@ -178,3 +178,25 @@ def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
     path.write_text("steps = = 3")
     with pytest.raises(ConfigError, match="TOML"):
         read_config(path, vae.VaeConfig)
+
+
+def test_values_of_a_file_are_replaced_one_by_one(tmp_path):
+    file = CONFIGS / "scenes-vae.toml"
+    config = read_config(file, vae.VaeConfig, ["run.steps=7", "run.output=elsewhere", "vae.channels=[8, 8, 8, 8]"])
+    assert (config.run.steps, config.run.output, config.vae.channels) == (7, "elsewhere", (8, 8, 8, 8))
+    with pytest.raises(ConfigError) as caught:
+        read_config(file, vae.VaeConfig, ["steps=7", "run.steps", "run.steps.more=1", "run.batch=0", "run.speed=1"])
+    assert len(caught.value.problems) == 5
+
+
+def test_batches_prepared_by_other_processes_are_the_same():
+    import torch
+
+    from reflectionflow.tuning.loop import batches
+
+    run = vae_config(Path("unused"), 9).run
+    data = vae.VaeData(whole_every=4)
+    alone = [batch["pictures"] for batch in batches(data, run, 5, 0, 4)]
+    helped = [batch["pictures"] for batch in batches(data, run.model_copy(update={"workers": 2}), 5, 0, 4)]
+    assert len(alone) == 4
+    assert all(torch.equal(first, second) for first, second in zip(alone, helped, strict=True))

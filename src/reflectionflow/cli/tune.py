@@ -17,52 +17,56 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train the models of a stack; the same command resumes.")
 Config = Annotated[Path, typer.Argument(help="A TOML file, such as those in configs/tuning/.", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Replace a value of the file, as in --set run.steps=100."),
+]
 LINE_EVERY = 30.0
 
 
 @app.command()
-def vae(config: Config) -> None:
+def vae(config: Config, changes: Changes = None) -> None:
     """Train the picture autoencoder of Scenes."""
     from reflectionflow.tuning import vae as program
     from reflectionflow.tuning.config import read_config
 
-    settings = read_config(config, program.VaeConfig)
+    settings = read_config(config, program.VaeConfig, changes or [])
     with _training("autoencoder", settings.run.steps) as bars:
         metrics = program.run(settings, bars.report)
     _finished(settings.run.output, metrics)
 
 
 @app.command()
-def generator(config: Config) -> None:
+def generator(config: Config, changes: Changes = None) -> None:
     """Train the generator of Scenes, or, with a [distil] table, distil its guidance."""
     from reflectionflow.tuning import generator as program
     from reflectionflow.tuning.config import read_config
 
-    settings = read_config(config, program.GeneratorConfig)
+    settings = read_config(config, program.GeneratorConfig, changes or [])
     with _training("generator", settings.run.steps) as bars:
         metrics = program.run(settings, bars.report, bars.encoding)
     _finished(settings.run.output, metrics)
 
 
 @app.command()
-def clip(config: Config) -> None:
+def clip(config: Config, changes: Changes = None) -> None:
     """Train the verifier of Scenes: a CLIP model that says whether a picture satisfies a prompt."""
     from reflectionflow.tuning import clip as program
     from reflectionflow.tuning.config import read_config
 
-    settings = read_config(config, program.ClipConfig)
+    settings = read_config(config, program.ClipConfig, changes or [])
     with _training("verifier", settings.run.steps) as bars:
         metrics = program.run(settings, bars.report)
     _finished(settings.run.output, metrics)
 
 
 @app.command()
-def detector(config: Config) -> None:
+def detector(config: Config, changes: Changes = None) -> None:
     """Train detector A of Scenes, which makes the oracle verifier."""
     from reflectionflow.tuning import detector as program
     from reflectionflow.tuning.config import read_config
 
-    settings = read_config(config, program.DetectorConfig)
+    settings = read_config(config, program.DetectorConfig, changes or [])
     with _training("detector", settings.run.steps) as bars:
         metrics = program.run(settings, bars.report)
     _finished(settings.run.output, metrics)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from enum import Enum
 from functools import lru_cache
+from itertools import combinations
 
 from reflectionflow.scenes.words import COLORS, OBJECTS, RELATIONS
 
@@ -40,6 +41,17 @@ def held_out_colors() -> frozenset[tuple[str, str]]:
     """Return the (noun, colour) pairs that no training scene contains."""
     return frozenset(
         (noun, color) for noun in OBJECTS for color in COLORS if split_of("color", noun, color) is not Split.TRAIN
+    )
+
+
+@lru_cache(maxsize=1)
+def held_out_pairs() -> frozenset[tuple[tuple[str, str], tuple[str, str]]]:
+    """Return the unordered pairs of (noun, colour), sorted, that no training scene contains."""
+    things = sorted((noun, color) for noun in OBJECTS for color in COLORS)
+    return frozenset(
+        (first, second)
+        for first, second in combinations(things, 2)
+        if first[0] != second[0] and pair_split(first, second) is not Split.TRAIN
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
@@ -176,21 +177,37 @@ def draw_nouns(rng: Rng, priors: Priors) -> list[str]:
     return [OBJECTS[int(index)] for index in chosen]
 
 
-def draw_scene(rng: Rng, priors: Priors, held_out: frozenset[tuple[str, str]] = frozenset()) -> Scene:
-    """Draw one scene from the priors; object-colour pairs in `held_out` never occur."""
+def draw_scene(
+    rng: Rng,
+    priors: Priors,
+    held_out: frozenset[tuple[str, str]] = frozenset(),
+    held_out_pairs: frozenset[tuple[tuple[str, str], tuple[str, str]]] = frozenset(),
+) -> Scene:
+    """Draw one scene from the priors.
+
+    Object-colour pairs in `held_out` never occur, nor unordered pairs of those in `held_out_pairs` (sorted).
+    """
     nouns = draw_nouns(rng, priors)
-    colors = [draw_color(rng, priors, noun, held_out) for noun in nouns]
-    repeated = len(nouns) > 1 and len(set(nouns)) == 1
-    if repeated and rng.random() < 0.7:
-        colors = [colors[0]] * len(nouns)
-    elif len(nouns) > 1 and rng.random() < priors.same_color and (nouns[1], colors[0]) not in held_out:
-        colors[1] = colors[0]
+    colors = _draw_colors(rng, priors, nouns, held_out)
+    while any(pair in held_out_pairs for pair in combinations(sorted(zip(nouns, colors, strict=True)), 2)):
+        colors = _draw_colors(rng, priors, nouns, held_out)
     things = place_things(rng, nouns, colors)
-    if len(nouns) >= 2 and not repeated:
+    if len(set(nouns)) >= 2:
         things = _lean(rng, priors, things, nouns, colors)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     return Scene(things, background, pattern, int(rng.integers(2**31)))
+
+
+def _draw_colors(rng: Rng, priors: Priors, nouns: list[str], held_out: frozenset[tuple[str, str]]) -> list[str]:
+    """Draw the colours of a scene's objects: alike in most scenes of one kind, leaking in some of the others."""
+    colors = [draw_color(rng, priors, noun, held_out) for noun in nouns]
+    if len(nouns) > 1 and len(set(nouns)) == 1:
+        if rng.random() < 0.7:
+            colors = [colors[0]] * len(nouns)
+    elif len(nouns) > 1 and rng.random() < priors.same_color and (nouns[1], colors[0]) not in held_out:
+        colors[1] = colors[0]
+    return colors
 
 
 def _lean(

@@ -137,6 +137,21 @@ def judge_module(model: CLIPModel) -> torch.nn.Module:
     return Judge()
 
 
+@dataclass(frozen=True)
+class ClipData:
+    """Scenes with a few claims each."""
+
+    section: PictureSection
+    patch: int
+    words: CLIPTokenizer
+
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return the fields of a `Batch` with clean pictures."""
+        scenes = [training_scene(rng, self.section) for _ in range(share)]
+        claims = [draw_claims(rng, scene, Split.TRAIN, self.section.true, self.section.near) for scene in scenes]
+        return vars(collate(scenes, claims, self.words, self.patch))
+
+
 class ClipProgram:
     """The verifier, its loss and its validation."""
 
@@ -147,35 +162,32 @@ class ClipProgram:
         torch.manual_seed(config.run.seed)
         self.model, self.words = build(config.clip)
         self.judge = judge_module(self.model)
+        self.data = ClipData(config.pictures, config.clip.patch, self.words)
         self.modules: torch.nn.Module = self.judge
         self.examinations = {
             "": examination(Split.TRAIN, config.pictures, self.words, config.clip.patch),
             "held-out ": examination(Split.VALIDATION, config.pictures, self.words, config.clip.patch),
         }
 
-    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Sigmoid loss of the claims plus the weighted errors of facts, places and patches."""
         from torch.nn.functional import binary_cross_entropy_with_logits as binary
         from torch.nn.functional import cross_entropy
 
-        section, weights = self.config.pictures, self.config.clip
-        scenes = [training_scene(rng, section) for _ in range(share)]
-        claims = [draw_claims(rng, scene, Split.TRAIN, section.true, section.near) for scene in scenes]
-        batch = collate(scenes, claims, self.words, weights.patch)
-        device = self.model.logit_scale.device
-        rough = roughen(batch.pictures, rng, section).to(device)
-        seen: Seen = self.modules(rough, batch.tokens.to(device), batch.owner.to(device))
-        claimed = binary(seen.logits, batch.true.to(device))
-        known = binary(seen.facts[:, :FACTS], batch.facts.to(device), reduction="sum") / share
-        places, covers = batch.places.to(device), batch.covers.to(device)
+        weights, share = self.config.clip, len(batch["pictures"])
+        rough = roughen(batch["pictures"], self.config.pictures)
+        seen: Seen = self.modules(rough, batch["tokens"], batch["owner"])
+        claimed = binary(seen.logits, batch["true"])
+        known = binary(seen.facts[:, :FACTS], batch["facts"], reduction="sum") / share
+        places, covers = batch["places"], batch["covers"]
         placed = places.isfinite()
-        error = (seen.facts[:, FACTS:].view_as(places)[placed] - places[placed]).square().sum() / share
+        error = (seen.facts[:, FACTS:].view_as(places) - places.nan_to_num()).square()[placed].sum() / share
         patches = seen.patches.transpose(1, 2)
         nouns, colors = patches[:, : NOTHING + 1], patches[:, NOTHING + 1 :]
         covered = cross_entropy(nouns, covers[:, 0]) + cross_entropy(colors, covers[:, 1], ignore_index=NOTHING)
         loss = claimed + weights.facts * (known + 2 * error) + weights.patches * covered
         parts = {"claims": claimed, "facts": known, "places": error, "patches": covered}
-        return loss, {name: float(value.detach()) for name, value in parts.items()}
+        return loss, {name: value.detach() for name, value in parts.items()}
 
     def logits(self, batch: Batch) -> np.ndarray:
         """Return the logit of every claim of a batch, without gradients."""

@@ -108,21 +108,25 @@ def covers_of(scene: Scene, patch: int) -> np.ndarray:
     return found.reshape(2, -1)
 
 
-def roughen(pictures: torch.Tensor, rng: np.random.Generator, section: PictureSection) -> torch.Tensor:
-    """Blur, tint and add noise to pictures in [-1, 1], each to its own degree, as a generator's pictures are."""
+def roughen(pictures: torch.Tensor, section: PictureSection) -> torch.Tensor:
+    """Blur, tint and add noise to pictures in [-1, 1], each to its own degree, as a generator's pictures are.
+
+    Drawn from torch's random state on the pictures' device.
+    """
     import torch
     from torch.nn.functional import conv2d, pad
 
     count, channels, height, width = pictures.shape
-    sigma = torch.from_numpy(rng.uniform(0.05, max(0.06, section.blur), (count, 1)).astype(np.float32))
-    kernel = torch.exp(-torch.arange(-3.0, 4.0)[None].square() / (2 * sigma.square()))
+    device = pictures.device
+    sigma = torch.empty(count, 1, device=device).uniform_(0.05, max(0.06, section.blur))
+    kernel = torch.exp(-torch.arange(-3.0, 4.0, device=device)[None].square() / (2 * sigma.square()))
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     flat = pad(pictures.reshape(1, count * channels, height, width), (3, 3, 3, 3), mode="reflect")
     flat = conv2d(flat, kernel[:, None, None, :], groups=count * channels)
     flat = conv2d(flat, kernel[:, None, :, None], groups=count * channels)
-    tint = torch.from_numpy(rng.uniform(-section.tint, section.tint, (2, count, channels, 1, 1)).astype(np.float32))
-    noise = torch.from_numpy(rng.uniform(0, section.noise / 127.5, (count, 1, 1, 1)).astype(np.float32))
-    rough = flat.view_as(pictures) * (1 + tint[0]) + tint[1] + noise * torch.randn(pictures.shape)
+    tint = torch.empty(2, count, channels, 1, 1, device=device).uniform_(-section.tint, section.tint)
+    noise = torch.empty(count, 1, 1, 1, device=device).uniform_(0, section.noise / 127.5)
+    rough = flat.view_as(pictures) * (1 + tint[0]) + tint[1] + noise * torch.randn_like(pictures)
     return rough.clamp_(-1, 1)
 
 
@@ -189,5 +193,5 @@ def examination(split: Split, section: PictureSection, words: Any, patch: int) -
     scenes, claims = examined_scenes(split, section.validation, VALIDATION_SEED)
     batch = collate(scenes, claims, words, patch)
     torch.manual_seed(VALIDATION_SEED)
-    rough = roughen(batch.pictures, np.random.default_rng(VALIDATION_SEED), section)
+    rough = roughen(batch.pictures, section)
     return Examined(replace(batch, pictures=rough), tuple(claim.metadata.tag for group in claims for claim in group))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +30,9 @@ class RunSection(Section):
     sample_every: int = Field(default=500, gt=0, description="Steps between sample grids and validation.")
     precision: str = Field(default="bf16", pattern="^(no|bf16)$", description="Autocast precision: no or bf16.")
     threads: int | None = Field(default=None, gt=0, description="CPU threads; none leaves torch's default.")
+    workers: int = Field(default=0, ge=0, description="Processes that prepare batches; 0 prepares them in between.")
+    compile: bool = Field(default=False, description="Compile the trained modules: pays on a GPU.")
+    log_every: int = Field(default=10, gt=0, description="Steps between lines of the log.")
 
 
 class OptimiserSection(Section):
@@ -50,11 +54,16 @@ class OptimiserSection(Section):
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-def read_config(path: str | Path, kind: type[ConfigT]) -> ConfigT:
+def read_config(path: str | Path, kind: type[ConfigT], changes: Sequence[str] = ()) -> ConfigT:
     """Read and check a TOML file.
 
+    Args:
+        path: The file.
+        kind: What it configures.
+        changes: Values that replace the file's, each "table.key=value" with the value as TOML or a plain word.
+
     Raises:
-        ConfigError: with every fault of the file, each as one sentence.
+        ConfigError: with every fault of the file and of the changes, each as one sentence.
     """
     file = Path(path)
     try:
@@ -63,8 +72,30 @@ def read_config(path: str | Path, kind: type[ConfigT]) -> ConfigT:
         raise ConfigError(str(path), ["The file does not exist; shipped ones lie in configs/tuning/."]) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(str(path), [f"It cannot be read as TOML: {error}."]) from None
+    problems = [problem for change in changes if (problem := _apply(data, change))]
     try:
-        return kind.model_validate(data)
+        config = kind.model_validate(data)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}." for item in error.errors()]
-        raise ConfigError(str(path), problems) from None
+        problems += [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}." for item in error.errors()]
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def _apply(data: dict[str, Any], change: str) -> str | None:
+    """Put one "table.key=value" into the data; return what is wrong with it, if anything."""
+    name, equals, text = change.partition("=")
+    *tables, key = name.strip().split(".")
+    if not equals or not tables or not all((*tables, key)):
+        return f"The change {change!r} is not of the form table.key=value, as in run.steps=100."
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place: Any = data
+    for table in tables:
+        place = place.setdefault(table, {})
+        if not isinstance(place, dict):
+            return f"The change {change!r} names no table: {table} is a value."
+    place[key] = value
+    return None

@@ -8,6 +8,7 @@ absolute errors of offset and size and the cross-entropy of the colour.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,26 @@ def targets(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
     return heat, np.asarray(rows, dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class DetectorData:
+    """Scenes of every combination, some of them crowded."""
+
+    section: PictureSection
+
+    def scenes(self, rng: np.random.Generator, count: int) -> list[Scene]:
+        """Draw scenes."""
+        crowded = rng.random(count) < self.section.crowded
+        return [crowded_scene(rng, ALL) if full else draw_scene(rng, UNIFORM) for full in crowded]
+
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return clean "pictures" [share, 3, 128, 128] and the `targets`, "heat" and "rows"."""
+        import torch
+
+        scenes = self.scenes(rng, share)
+        heat, rows = targets(scenes)
+        return {"pictures": pictures_of(scenes), "heat": torch.from_numpy(heat), "rows": torch.from_numpy(rows)}
+
+
 class DetectorProgram:
     """The detector, its loss and its validation."""
 
@@ -86,38 +107,34 @@ class DetectorProgram:
         torch.manual_seed(config.run.seed)
         self.network = DetectorNetwork(config.detector.width, config.detector.depth)
         self.modules: torch.nn.Module = self.network
+        self.data = DetectorData(config.pictures)
 
-    def scenes(self, rng: np.random.Generator, count: int) -> list[Scene]:
-        """Draw scenes of every combination, some of them crowded."""
-        crowded = rng.random(count) < self.config.pictures.crowded
-        return [crowded_scene(rng, ALL) if full else draw_scene(rng, UNIFORM) for full in crowded]
-
-    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return CenterNet's loss on freshly drawn scenes."""
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return CenterNet's loss on roughened pictures."""
         import torch
         from torch.nn.functional import cross_entropy, logsigmoid
 
-        scenes = self.scenes(rng, share)
-        device = next(self.network.parameters()).device
-        heat, rows = (torch.from_numpy(array).to(device) for array in targets(scenes))
-        pictures = roughen(pictures_of(scenes), rng, self.config.pictures).to(device)
-        maps = self.modules(pictures).float()
+        heat, rows = batch["heat"], batch["rows"]
+        maps = self.modules(roughen(batch["pictures"], self.config.pictures)).float()
         logits, nouns = maps[:, : len(OBJECTS)], len(OBJECTS)
         chance, centre = torch.sigmoid(logits), heat == 1
-        found = -((1 - chance) ** 2 * logsigmoid(logits))[centre].sum()
-        false = -((1 - heat) ** 4 * chance**2 * logsigmoid(-logits))[~centre].sum()
+        found = -((1 - chance) ** 2 * logsigmoid(logits) * centre).sum()
+        false = -((1 - heat) ** 4 * chance**2 * logsigmoid(-logits) * ~centre).sum()
         at = maps[rows[:, 0].long(), :, rows[:, 1].long(), rows[:, 2].long()]
         places = (at[:, nouns + len(COLORS) :] - rows[:, 3:7]).abs().sum()
         colors = cross_entropy(at[:, nouns : nouns + len(COLORS)], rows[:, 7].long(), reduction="sum")
         loss = (found + false + places + 0.5 * colors) / len(rows)
-        return loss, {"centres": float((found + false).detach()) / len(rows)}
+        return loss, {"centres": (found + false).detach() / len(rows)}
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Detect in unseen roughened scenes: objects missed, invented, miscoloured, and claims decided wrongly."""
+        import torch
+
         rng = np.random.default_rng(VALIDATION_SEED)
-        scenes = self.scenes(rng, 150)
+        scenes = self.data.scenes(rng, 150)
         detector = SceneDetector(self.network)
-        rough = roughen(pictures_of(scenes), rng, self.config.pictures)
+        torch.manual_seed(VALIDATION_SEED)
+        rough = roughen(pictures_of(scenes), self.config.pictures)
         save_rows([rough[:8]], folder / f"detector-{step}.png")
         found = detector.detect_tensor(rough)
         objects = missed = invented = miscoloured = claims = wrong = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +64,6 @@ class DataSection(Section):
 
     vae: str = Field(description="Folder of the trained autoencoder.")
     scenes: int = Field(gt=0, description="How many different training scenes.")
-    lone: float = Field(
-        default=0.0, ge=0, le=1, description="Share of items drawn from scenes with a single object, besides their own."
-    )
     level: float = Field(
         default=0.0, description="Mean of the logit of the noise level; above 0 more of the steps see mostly noise."
     )
@@ -128,11 +124,26 @@ def build(section: TransformerSection, latent_channels: int) -> dict[str, Any]:
         joint_attention_dim=width, pooled_projection_dim=width, guidance_embeds=True,
         axes_dims_rope=(first, (size - first) // 2, (size - first) // 2),
     )  # fmt: skip
+    _start_at_identity(transformer)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
     return {
         "transformer": transformer, "text_encoder": clip, "text_encoder_2": t5,
         "tokenizer": clip_words, "tokenizer_2": t5_words, "scheduler": scheduler,
     }  # fmt: skip
+
+
+def _start_at_identity(transformer: Any) -> None:
+    """Zero every modulation and the last layer, so that training starts from blocks that change nothing.
+
+    adaLN-Zero of DiT (arXiv 2212.09748); diffusers initialises these layers at random.
+    """
+    import torch
+
+    for name, module in transformer.named_modules():
+        modulates = name.endswith(("norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear"))
+        if isinstance(module, torch.nn.Linear) and (modulates or name == "proj_out"):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
 
 
 def denoiser(parts: Mapping[str, Any]) -> torch.nn.Module:
@@ -165,66 +176,63 @@ def denoiser(parts: Mapping[str, Any]) -> torch.nn.Module:
     return Denoiser()
 
 
-class GeneratorProgram:
-    """The generator, its loss in either stage and its validation."""
+class CaptionData:
+    """Numbers of training scenes with a text each, drawn anew at every step."""
 
-    def __init__(self, config: GeneratorConfig, parts: dict[str, Any], vae: Any, latents: np.ndarray) -> None:
-        self.config, self.parts, self.vae, self.latents = config, parts, vae, latents
-        self.modules = denoiser(parts)
-        self.teacher: torch.nn.Module | None = None
-        self.priors = Priors(**config.data.priors)
-        self.mix = CaptionMix(**config.data.captions, held_out_relations=held_out_relations())
+    def __init__(self, config: GeneratorConfig, clip_words: Any, t5_words: Any) -> None:
+        self._config, self._clip, self._t5 = config, clip_words, t5_words
+        self._priors = Priors(**config.data.priors)
+        self._mix = CaptionMix(**config.data.captions, held_out_relations=held_out_relations())
 
-    def draw(self, rng: np.random.Generator, share: int) -> np.ndarray:
-        """Return the numbers of the scenes of a step, [share]."""
-        anywhere = rng.integers(0, len(self.latents), size=share)
-        if not self.config.data.lone:
-            return anywhere
-        among = self.lone[rng.integers(0, len(self.lone), size=share)]
-        return np.where(rng.random(share) < self.config.data.lone, among, anywhere)
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return "scene" [n], CLIP ids "clip" [n, 77], T5 ids "t5" [n, padding] and a "guidance" scale [n]."""
+        import torch
 
-    @cached_property
-    def lone(self) -> np.ndarray:
-        """Numbers of the scenes with a single object."""
-        seed, count = self.config.run.seed, len(self.latents)
-        return np.array([i for i in range(count) if len(training_scene(seed, i, self.priors).things) == 1])
+        config = self._config
+        scenes = rng.integers(0, config.data.scenes, size=share)
+        padding = PADDINGS[int(rng.choice(4, p=np.asarray(config.data.paddings)))]
+        clip, t5 = self.tokens([self._text(rng, int(number)) for number in scenes], padding)
+        low, high = (config.distil.lowest, config.distil.highest) if config.distil else (1.0, 6.0)
+        guidance = torch.from_numpy(rng.uniform(low, high, size=share).astype(np.float32))
+        return {"scene": torch.from_numpy(scenes), "clip": clip, "t5": t5, "guidance": guidance}
 
-    def texts(self, rng: np.random.Generator, indices: np.ndarray) -> list[tuple[str, str]]:
-        """Draw a (prompt, text) for each scene; (empty, empty) for the share that drops the text."""
-        drawn = []
-        for index in indices:
-            scene = training_scene(self.config.run.seed, int(index), self.priors)
-            pair = draw_caption(scene, rng, self.mix)
-            drawn.append(("", "") if rng.random() < self.config.data.drop_text else pair)
-        return drawn
+    def _text(self, rng: np.random.Generator, number: int) -> tuple[str, str]:
+        """Draw a (prompt, text) of a scene; (empty, empty) for the share that drops the text."""
+        pair = draw_caption(training_scene(self._config.run.seed, number, self._priors), rng, self._mix)
+        return ("", "") if rng.random() < self._config.data.drop_text else pair
 
     def tokens(self, texts: list[tuple[str, str]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return CLIP ids [n, 77] and T5 ids [n, padding or the longest text's next padding]."""
         shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        clip = self.parts["tokenizer"]([prompt for prompt, _ in texts], max_length=77, **shared).input_ids
-        words = self.parts["tokenizer_2"]
-        longest = max(len(ids) for ids in words([text for _, text in texts]).input_ids)
+        clip = self._clip([prompt for prompt, _ in texts], max_length=77, **shared).input_ids
+        longest = max(len(ids) for ids in self._t5([text for _, text in texts]).input_ids)
         length = next(size for size in PADDINGS if size >= max(padding, longest))
-        t5 = words([text for _, text in texts], max_length=length, **shared).input_ids
+        t5 = self._t5([text for _, text in texts], max_length=length, **shared).input_ids
         return clip, t5
 
-    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+
+class GeneratorProgram:
+    """The generator, its loss in either stage and its validation."""
+
+    def __init__(self, config: GeneratorConfig, parts: dict[str, Any], vae: Any, latents: np.ndarray) -> None:
+        import torch
+
+        self.config, self.parts, self.vae = config, parts, vae
+        self.latents = torch.from_numpy(np.array(latents)).to(vae.device)
+        self.modules = denoiser(parts)
+        self.teacher: Callable[..., torch.Tensor] | None = None
+        self.data = CaptionData(config, parts["tokenizer"], parts["tokenizer_2"])
+
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Flow matching, or the distance to the teacher's guided prediction when there is a teacher."""
         import torch
 
-        device = next(self.parts["transformer"].parameters()).device
-        indices = self.draw(rng, share)
-        clean = torch.from_numpy(np.asarray(self.latents[indices], dtype=np.float32)).to(device)
-        padding = PADDINGS[int(rng.choice(4, p=np.asarray(self.config.data.paddings)))]
-        clip, t5 = (ids.to(device) for ids in self.tokens(self.texts(rng, indices), padding))
-        level = torch.sigmoid(torch.randn(share) + self.config.data.level).to(device)
-        noise = torch.randn(clean.shape).to(device)
+        clean = self.latents[batch["scene"]].float()
+        level = torch.sigmoid(torch.randn(len(clean), device=clean.device) + self.config.data.level)
+        noise = torch.randn_like(clean)
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1, 1))
-        low, high = (self.config.distil.lowest, self.config.distil.highest) if self.config.distil else (1.0, 6.0)
-        guidance = torch.from_numpy(rng.uniform(low, high, size=share).astype(np.float32)).to(device)
-        target = noise - clean
-        if self.teacher is not None:
-            target = self._guided(noisy, level, guidance, clip, t5)
+        guidance, clip, t5 = batch["guidance"], batch["clip"], batch["t5"]
+        target = noise - clean if self.teacher is None else self._guided(noisy, level, guidance, clip, t5)
         predicted = self.modules(noisy, level, guidance, clip, t5).float()
         return (predicted - target).square().mean(), {}
 
@@ -233,24 +241,27 @@ class GeneratorProgram:
         import torch
 
         assert self.teacher is not None
-        empty_clip, empty_t5 = self.tokens([("", "")] * len(noisy), t5.shape[1])
+        empty_clip, empty_t5 = self.data.tokens([("", "")], t5.shape[1])
+        clips = torch.cat([clip, empty_clip.to(clip).expand_as(clip)])
+        t5s = torch.cat([t5, empty_t5.to(t5).expand_as(t5)])
         with torch.no_grad():
-            told = self.teacher(noisy, level, guidance, clip, t5).float()
-            untold = self.teacher(noisy, level, guidance, empty_clip.to(clip), empty_t5.to(t5)).float()
+            both = self.teacher(noisy.repeat(2, 1, 1, 1), level.repeat(2), guidance.repeat(2), clips, t5s).float()
+        told, untold = both.chunk(2)
         guided: torch.Tensor = untold + guidance.view(-1, 1, 1, 1) * (told - untold)
         return guided
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Paint the preview prompts with fixed noise, guided or distilled, and measure the loss on unseen scenes."""
         import torch
+        from accelerate.utils import send_to_device
 
         with torch.no_grad():
-            guidance = GUIDANCE
-            painted = self.vae.decode(self._paint(list(PREVIEWS) * 2, guidance)).sample
+            painted = self.vae.decode(self._paint(list(PREVIEWS) * 2, GUIDANCE)).sample
             save_rows([painted[:8], painted[8:]], folder / f"generator-{step}.png")
             torch.manual_seed(5)
             rng = np.random.default_rng(99)
-            losses = [float(self.loss(step, rng, 32)[0]) for _ in range(4)]
+            seen = [send_to_device(self.data.batch(step, rng, 32), self.latents.device) for _ in range(4)]
+            losses = [float(self.loss(step, batch)[0]) for batch in seen]
         return {"loss": float(np.mean(losses))}
 
     def _paint(self, prompts: list[str], guidance: float, steps: int = 20) -> torch.Tensor:
@@ -261,8 +272,8 @@ class GeneratorProgram:
         generator = torch.Generator().manual_seed(11)
         shape = (len(prompts), *self.latents.shape[1:])
         latents = torch.randn(shape, generator=generator).to(device)
-        clip, t5 = (ids.to(device) for ids in self.tokens([(p, p) for p in prompts], 32))
-        empty_clip, empty_t5 = (ids.to(device) for ids in self.tokens([("", "")] * len(prompts), 32))
+        clip, t5 = (ids.to(device) for ids in self.data.tokens([(p, p) for p in prompts], 32))
+        empty_clip, empty_t5 = (ids.to(device) for ids in self.data.tokens([("", "")] * len(prompts), 32))
         scale = torch.full((len(prompts),), guidance, device=device)
         sigmas = np.linspace(1, 1 / steps, steps)
         sigmas = np.append(np.exp(0.4675) / (np.exp(0.4675) + (1 / sigmas - 1)), 0.0)
@@ -341,7 +352,9 @@ def run(
         ) from error
     vae = vae.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
     priors = Priors(**config.data.priors)
-    latents = latents_of(vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding)
+    latents = latents_of(
+        vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
+    )
     torch.manual_seed(config.run.seed)
     channels = latents.shape[1]
     parts = load_parts(config.distil.teacher) if config.distil else build(config.transformer, channels)
@@ -352,7 +365,8 @@ def run(
     program = GeneratorProgram(config, parts, vae, latents)
     if config.distil:
         frozen = load_parts(config.distil.teacher)
-        program.teacher = denoiser(frozen).to(vae.device).requires_grad_(False)
+        teacher: Any = denoiser(frozen).to(vae.device).requires_grad_(False)
+        program.teacher = torch.compile(teacher) if config.run.compile else teacher
         for name in ("text_encoder", "text_encoder_2"):
             parts[name].requires_grad_(False)
     train(program, config.run, config.optimiser, report)

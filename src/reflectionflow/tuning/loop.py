@@ -1,7 +1,7 @@
 """The training loop every stage shares: accelerate, averaged weights, exact resuming, progress, TensorBoard.
 
-Data order is a pure function of the step: a program draws its batch from `step_rng(seed, step, rank)`, so a resumed
-run sees what the uninterrupted one would have seen, and so do several processes, each its own share.
+Data order is a pure function of the step: a batch is drawn from `step_rng(seed, step, rank)`, so a resumed run sees
+what the uninterrupted one would have seen, however many processes prepare it; and each of several devices its share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -40,14 +40,25 @@ class Progress:
     seconds_left: float
 
 
+class Data(Protocol):
+    """Where a stage's batches come from; it travels to the processes that prepare them."""
+
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return `share` items as tensors on the CPU: a pure function of its arguments."""
+
+
 class Program(Protocol):
     """What one stage adds to the loop."""
 
     modules: torch.nn.Module
     """All trained weights, as one module."""
 
-    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the loss of `share` items drawn from `rng`, and numbers worth logging."""
+    @property
+    def data(self) -> Data:
+        """Where its batches come from."""
+
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the loss of a batch on the modules' device, and numbers worth logging, detached."""
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """With the averaged weights in place: write sample pictures to `folder`, return metrics."""
@@ -65,6 +76,29 @@ def learning_rate(optimiser: OptimiserSection, step: int, steps: int) -> float:
     done = (step - optimiser.warmup) / max(1, steps - optimiser.warmup)
     share = optimiser.final + (1 - optimiser.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return optimiser.learning_rate * share
+
+
+class _Steps:
+    """Batches by the number of their step, as a map-style data set."""
+
+    def __init__(self, data: Data, seed: int, rank: int, share: int) -> None:
+        self._data, self._seed, self._rank, self._share = data, seed, rank, share
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        return self._data.batch(step, step_rng(self._seed, step, self._rank), self._share)
+
+
+def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches of the steps from `start` on, prepared ahead by `run.workers` processes."""
+    from torch.utils.data import DataLoader
+
+    if run.workers:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
+    steps: Any = _Steps(data, run.seed, rank, share)
+    ahead = 6 if run.workers else None
+    yield from DataLoader(
+        steps, batch_size=None, sampler=range(start, run.steps), num_workers=run.workers, prefetch_factor=ahead
+    )
 
 
 def latest_checkpoint(state: Path) -> Path | None:
@@ -140,7 +174,7 @@ def train(
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import send_to_device, set_seed
     from diffusers.training_utils import EMAModel
 
     if run.threads:
@@ -154,51 +188,97 @@ def train(
     accelerator.init_trackers("log")
     raw = program.modules
     program.modules, *optimisers = accelerator.prepare(raw, *_optimisers(raw, optimiser_section))
+    if run.compile:
+        compiled: Any = torch.compile(program.modules)
+        program.modules = compiled
     weights = [p for p in raw.parameters() if p.requires_grad]
-    ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75)
+    ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
     start, losses = _resume(accelerator, ema, state)
-    pace = 0.0
-    for step in range(start, run.steps):
-        begun = time.perf_counter()
+    log = _Log(accelerator, run, losses, report)
+    prepared = batches(program.data, run, start, accelerator.process_index, share)
+    for step, batch in zip(range(start, run.steps), prepared, strict=True):
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(optimiser_section, step, run.steps)
         torch.manual_seed(int(step_rng(run.seed, step, accelerator.process_index).integers(2**62)))
         with accelerator.autocast():
-            loss, numbers = program.loss(step, step_rng(run.seed, step, accelerator.process_index), share)
+            loss, numbers = program.loss(step, send_to_device(batch, accelerator.device, non_blocking=True))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(weights, optimiser_section.clip)
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
         ema.step(weights)
-        losses.append(float(accelerator.gather(loss.detach()).mean()))
-        if not math.isfinite(losses[-1]):
-            raise MisuseError(f"The loss of step {step} is {losses[-1]}; lower the learning rate and resume.")
-        spent = time.perf_counter() - begun
-        pace = spent if not pace else 0.95 * pace + 0.05 * spent
-        accelerator.log({"loss": losses[-1], "seconds per step": spent, **numbers}, step=step)
-        report(Progress(step + 1, run.steps, losses[-1], pace, pace * (run.steps - step - 1)))
+        log.add(step, loss.detach(), numbers)
         done = step + 1
         if done % run.checkpoint_every == 0 or done == run.steps:
+            log.flush()
             _save(accelerator, ema, state, done, losses)
         if done % run.sample_every == 0 or done == run.steps:
-            _validate(program, accelerator, ema, weights, done, state)
+            _validate(program, raw, accelerator, ema, weights, done, state)
     ema.copy_to(weights)
     program.modules = raw
     accelerator.end_training()
     return losses
 
 
-def _validate(program: Program, accelerator: Any, ema: Any, weights: list[Any], step: int, state: Path) -> None:
-    """Run the program's validation with the averaged weights in place, on the main process."""
+class _Log:
+    """Losses, read from the device every few steps so that it is not kept waiting, and what is reported of them."""
+
+    def __init__(
+        self, accelerator: Any, run: RunSection, losses: list[float], report: Callable[[Progress], None]
+    ) -> None:
+        self._accelerator, self._run, self._losses, self._report = accelerator, run, losses, report
+        self._pending: list[torch.Tensor] = []
+        self._since, self._pace = time.perf_counter(), 0.0
+
+    def add(self, step: int, loss: torch.Tensor, numbers: Mapping[str, torch.Tensor]) -> None:
+        """Keep a loss; log and report at every `log_every`-th step and at the first."""
+        self._pending.append(loss)
+        if step % self._run.log_every and step + 1 < self._run.steps:
+            return
+        count = len(self._pending)
+        self.flush()
+        spent = (time.perf_counter() - self._since) / count
+        self._since = time.perf_counter()
+        self._pace = spent if not self._pace else 0.8 * self._pace + 0.2 * spent
+        shown = {name: float(value) for name, value in numbers.items()}
+        self._accelerator.log({"loss": self._losses[-1], "seconds per step": spent, **shown}, step=step)
+        left = self._pace * (self._run.steps - step - 1)
+        self._report(Progress(step + 1, self._run.steps, self._losses[-1], self._pace, left))
+
+    def flush(self) -> None:
+        """Move what is kept to the list of losses.
+
+        Raises:
+            MisuseError: if one of them is not a number.
+        """
+        import torch
+
+        if not self._pending:
+            return
+        first = len(self._losses)
+        means = self._accelerator.gather(torch.stack(self._pending)).view(-1, len(self._pending)).mean(0)
+        self._losses += means.tolist()
+        self._pending.clear()
+        for step, loss in enumerate(self._losses[first:], first):
+            if not math.isfinite(loss):
+                raise MisuseError(f"The loss of step {step} is {loss}; lower the learning rate and resume.")
+
+
+def _validate(
+    program: Program, raw: Any, accelerator: Any, ema: Any, weights: list[Any], step: int, state: Path
+) -> None:
+    """Run the program's validation with the averaged weights in place, on the main process, not compiled."""
     if not accelerator.is_main_process:
         return
     folder = state / "samples"
     folder.mkdir(parents=True, exist_ok=True)
     ema.store(weights)
     ema.copy_to(weights)
+    trained, program.modules = program.modules, raw
     metrics = program.validate(step, folder)
+    program.modules = trained
     ema.restore(weights)
     accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=step)
     with (state / "validation.jsonl").open("a", encoding="utf-8") as lines:

@@ -8,6 +8,7 @@ denoiser sees unit variance in every channel and the pipeline's scalar `scaling_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,11 @@ def pictures(rng: np.random.Generator, count: int, priors: Priors = UNIFORM) -> 
     return np.stack([np.asarray(render(draw_scene(rng, priors))) for _ in range(count)])
 
 
-def to_tensor(array: np.ndarray) -> torch.Tensor:
+def to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Return uint8 pictures [n, h, w, 3] as floats in [-1, 1], shape [n, 3, h, w]."""
     import torch
 
-    return torch.from_numpy(array).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.as_tensor(array).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -67,6 +68,28 @@ def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
     a, b = ((x.float().clamp(-1, 1) + 1).mul(127.5).round() for x in (first, second))
     error = (a - b).square().flatten(1).mean(1)
     return float((10 * torch.log10(255**2 / error.clamp_min(1e-6))).mean())
+
+
+@dataclass(frozen=True)
+class VaeData:
+    """Pictures of a step: a few whole ones, or half-size pictures and 64-pixel crops."""
+
+    whole_every: int
+
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return "pictures" in [-1, 1]: [share / 4, 3, 128, 128] or [share, 3, 64, 64]."""
+        import torch
+        from torch.nn.functional import avg_pool2d
+
+        if step % self.whole_every == 0:
+            return {"pictures": to_tensor(pictures(rng, max(1, share // 4)))}
+        whole = pictures(rng, max(2, share // 2))
+        half = avg_pool2d(to_tensor(whole), 2)[: share // 2]
+        crops = []
+        for index in range(share - len(half)):
+            x, y = rng.integers(0, CANVAS - 64 + 1, size=2)
+            crops.append(whole[index % len(whole), y : y + 64, x : x + 64])
+        return {"pictures": torch.cat([half, to_tensor(np.stack(crops))])}
 
 
 class VaeProgram:
@@ -79,27 +102,13 @@ class VaeProgram:
         torch.manual_seed(config.run.seed)
         self.vae = build(config.vae)
         self.modules: torch.nn.Module = _roundtrip(self.vae)
+        self.data = VaeData(config.vae.whole_every)
         self.held_out = to_tensor(pictures(np.random.default_rng(VALIDATION_SEED), 64))
 
-    def batch(self, step: int, rng: np.random.Generator, share: int) -> torch.Tensor:
-        """Return the pictures of a step, in [-1, 1]: a few whole ones, or half-size pictures and 64-pixel crops."""
-        import torch
-        from torch.nn.functional import avg_pool2d
-
-        if step % self.config.vae.whole_every == 0:
-            return to_tensor(pictures(rng, max(1, share // 4)))
-        whole = pictures(rng, max(2, share // 2))
-        half = avg_pool2d(to_tensor(whole), 2)[: share // 2]
-        crops = []
-        for index in range(share - len(half)):
-            x, y = rng.integers(0, CANVAS - 64 + 1, size=2)
-            crops.append(whole[index % len(whole), y : y + 64, x : x + 64])
-        return torch.cat([half, to_tensor(np.stack(crops))])
-
-    def loss(self, step: int, rng: np.random.Generator, share: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Squared error of pixels and of their differences; from `kl_from` on plus a small KL term."""
         late = step >= self.config.run.steps * self.config.vae.kl_from
-        truth = self.batch(step, rng, share).to(next(self.vae.parameters()).device)
+        truth = batch["pictures"]
         painted, kl, off_centre = self.modules(truth, late)
         painted = painted.float()
         pixels = (painted - truth).square().mean()
@@ -107,7 +116,7 @@ class VaeProgram:
         dy = (painted.diff(dim=2) - truth.diff(dim=2)).square().mean()
         loss = pixels + self.config.vae.edges * (dx + dy) + 0.02 * (painted - truth).abs().mean()
         loss = loss + 0.01 * off_centre
-        numbers = {"pixel error": float(pixels.detach()), "kl": float(kl.detach())}
+        numbers = {"pixel error": pixels.detach(), "kl": kl.detach()}
         return (loss + self.config.vae.kl * kl if late else loss), numbers
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
