@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CONFIGS ?= configs/tuning
 PROMPT ?= a photo of a red star left of a blue heart
 
 .DEFAULT_GOAL := help
@@ -41,12 +42,14 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-models: $(READY) ## Train the Scenes models from nothing (hours on two cores; resumable).
-	@$(BIN)/reflectionflow tune vae configs/tuning/scenes-vae.toml
-	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-generator.toml
-	@$(BIN)/reflectionflow tune generator configs/tuning/scenes-distil.toml
-	@$(BIN)/reflectionflow tune clip configs/tuning/scenes-clip.toml
-	@$(BIN)/reflectionflow tune detector configs/tuning/scenes-detector.toml
+models: $(READY) ## Train the Scenes models from nothing (CPU: a day on two cores; GPU: about an hour; resumable).
+	@echo "Stages: autoencoder, generator, its distillation, detector, verifier, from $(CONFIGS)/."
+	@echo "Expect a day on two cores or about an hour on a GPU; stop at any time, 'make models' goes on."
+	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
+	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
+	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
+	@$(BIN)/reflectionflow tune detector $(CONFIGS)/scenes-detector.toml
+	@$(BIN)/reflectionflow tune clip $(CONFIGS)/scenes-clip.toml
 
 clean: ## Remove the environment and what demo and training wrote.
 	rm -rf $(VENV) demo training runs

@@ -68,7 +68,7 @@ def detector(config: Config, changes: Changes = None) -> None:
 
     settings = read_config(config, program.DetectorConfig, changes or [])
     with _training("detector", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report)
+        metrics = program.run(settings, bars.report, bars.painting)
     _finished(settings.run.output, metrics)
 
 
@@ -88,6 +88,10 @@ class _Bars:
     def encoding(self, done: int, count: int) -> None:
         """Show how many training pictures are encoded."""
         self._show("pictures encoded", done, count, "")
+
+    def painting(self, done: int, count: int) -> None:
+        """Show how many scenes are repainted."""
+        self._show("scenes repainted", done, count, "")
 
 
 def _left(seconds: float) -> str:

@@ -7,6 +7,7 @@ mistakes come from. Everything is drawn from a `numpy.random.Generator`, so scen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -81,6 +82,8 @@ class Priors:
         count_weights: Weights of scenes with two, three and four objects of one kind.
         kind_weights: Weights of the kinds of scenes: one object, several of one kind, two, three, four different.
         same_color: Probability that the second object of a scene takes the first one's colour (attribute leak).
+        grid: Centres lie on multiples of this many pixels; 0 lets them lie anywhere.
+        sizes: The sizes objects come in, in pixels; empty for any size between `SMALLEST` and `LARGEST`.
     """
 
     noun_exponent: float = 0.5
@@ -89,6 +92,8 @@ class Priors:
     count_weights: tuple[float, float, float] = (6.0, 2.0, 1.0)
     kind_weights: tuple[float, float, float, float, float] = (5.0, 4.0, 8.0, 2.0, 1.0)
     same_color: float = 0.15
+    grid: float = 8.0
+    sizes: tuple[float, ...] = (28.0, 36.0, 44.0, 52.0)
 
     @cached_property
     def noun_weights(self) -> np.ndarray:
@@ -106,7 +111,7 @@ class Priors:
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-UNIFORM = Priors(0.0, 1.0, 1.0, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0, 1.0), 0.1)
+UNIFORM = Priors(0.0, 1.0, 1.0, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0, 1.0), 0.1, 0.0, ())
 
 
 def preferred_direction(first: str, second: str) -> int:
@@ -124,31 +129,42 @@ def relation(first: Thing, second: Thing) -> int:
     return 2 if dy < 0 else 3
 
 
-def _place(rng: Rng, sizes: list[float]) -> list[tuple[float, float]] | None:
+def _place(rng: Rng, sizes: list[float], grid: float) -> list[tuple[float, float]] | None:
     """Return non-overlapping centres for the sizes, or none when thirty tries do not find them."""
     centres: list[tuple[float, float]] = []
     for index, size in enumerate(sizes):
         for _attempt in range(30):
             low, high = MARGIN + size / 2, CANVAS - MARGIN - size / 2
-            x, y = rng.uniform(low, high), rng.uniform(low, high)
+            x, y = _coordinate(rng, low, high, grid), _coordinate(rng, low, high, grid)
             gaps = [
                 max(abs(x - cx) - (size + sizes[other]) / 2, abs(y - cy) - (size + sizes[other]) / 2)
                 for other, (cx, cy) in enumerate(centres)
             ]
             if all(gap >= 3.0 for gap in gaps):
-                centres.append((float(x), float(y)))
+                centres.append((x, y))
                 break
         if len(centres) == index:
             return None
     return centres
 
 
-def place_things(rng: Rng, nouns: list[str], colors: list[str]) -> tuple[Thing, ...]:
+def _coordinate(rng: Rng, low: float, high: float, grid: float) -> float:
+    """Draw a coordinate of a centre between two bounds."""
+    if not grid:
+        return float(rng.uniform(low, high))
+    return grid * float(rng.integers(math.ceil(low / grid), math.floor(high / grid) + 1))
+
+
+def place_things(rng: Rng, priors: Priors, nouns: list[str], colors: list[str]) -> tuple[Thing, ...]:
     """Place objects of random sizes without overlap; more objects are smaller ones."""
     largest = LARGEST if len(nouns) < 3 else LARGEST - 6.0 * (len(nouns) - 2)
+    choice = [size for size in priors.sizes if size <= largest]
     while True:
-        sizes = [float(rng.uniform(SMALLEST, largest)) for _ in nouns]
-        centres = _place(rng, sizes)
+        if choice:
+            sizes = [choice[int(rng.integers(len(choice)))] for _ in nouns]
+        else:
+            sizes = [float(rng.uniform(SMALLEST, largest)) for _ in nouns]
+        centres = _place(rng, sizes, priors.grid)
         if centres is not None:
             return tuple(
                 Thing(noun, color, x, y, size)
@@ -191,7 +207,7 @@ def draw_scene(
     colors = _draw_colors(rng, priors, nouns, held_out)
     while any(pair in held_out_pairs for pair in combinations(sorted(zip(nouns, colors, strict=True)), 2)):
         colors = _draw_colors(rng, priors, nouns, held_out)
-    things = place_things(rng, nouns, colors)
+    things = place_things(rng, priors, nouns, colors)
     if len(set(nouns)) >= 2:
         things = _lean(rng, priors, things, nouns, colors)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
@@ -220,5 +236,5 @@ def _lean(
     for _attempt in range(12):
         if relation(things[0], things[1]) == preferred_direction(nouns[0], nouns[1]):
             break
-        things = place_things(rng, nouns, colors)
+        things = place_things(rng, priors, nouns, colors)
     return things

@@ -77,7 +77,7 @@ def crowded_scene(rng: np.random.Generator, held_out: frozenset[tuple[str, str]]
     nouns = [OBJECTS[int(index)] for index in rng.choice(len(OBJECTS), size=1 + int(rng.integers(3)), replace=False)]
     colors = [draw_color(rng, UNIFORM, noun, held_out) for noun in nouns]
     more = int(rng.integers(0, 6 - len(nouns)))
-    things = place_things(rng, nouns[:1] * more + nouns, colors[:1] * more + colors)
+    things = place_things(rng, UNIFORM, nouns[:1] * more + nouns, colors[:1] * more + colors)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     return Scene(things, background, PATTERNS[int(rng.integers(len(PATTERNS)))], int(rng.integers(2**31)))
 

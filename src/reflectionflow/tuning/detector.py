@@ -1,4 +1,5 @@
-"""Train detector A of Scenes on roughened renderings of every combination of object and colour.
+"""Train detector A of Scenes on roughened renderings of every combination of object and colour, and on
+scenes repainted by the generator (`tuning/repaint.py`).
 
 It plays what Mask2Former and CLIP play at full size: GenEval's rules over it label GenRef, teach, and make the *oracle*
 verifier, whose runs count toward no claim. The loss is CenterNet's: a focal loss on the centres, and at the centres
@@ -25,7 +26,8 @@ from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
 from reflectionflow.tuning.clip_data import PictureSection, crowded_scene, pictures_of, roughen
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.loop import Progress, train
-from reflectionflow.tuning.vae import save_rows
+from reflectionflow.tuning.repaint import Repainted, RepaintSection, repainted
+from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +53,7 @@ class DetectorConfig(Section):
     optimiser: OptimiserSection
     detector: DetectorSection = DetectorSection()
     pictures: PictureSection = PictureSection()
+    repaint: RepaintSection | None = None
 
 
 def targets(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
@@ -77,9 +80,11 @@ def targets(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class DetectorData:
-    """Scenes of every combination, some of them crowded."""
+    """Renderings of every combination, some of them crowded, and repainted scenes if there are any."""
 
     section: PictureSection
+    share: float = 0.0
+    repainted: Repainted | None = None
 
     def scenes(self, rng: np.random.Generator, count: int) -> list[Scene]:
         """Draw scenes."""
@@ -90,15 +95,21 @@ class DetectorData:
         """Return clean "pictures" [share, 3, 128, 128] and the `targets`, "heat" and "rows"."""
         import torch
 
-        scenes = self.scenes(rng, share)
+        count = int((rng.random(share) < self.share).sum()) if self.repainted else 0
+        scenes = self.scenes(rng, max(1, share - count))
+        pictures = pictures_of(scenes)
+        if self.repainted and count:
+            chosen = rng.integers(0, len(self.repainted.scenes), size=count)
+            scenes += [self.repainted.scenes[int(number)] for number in chosen]
+            pictures = torch.cat([pictures, to_tensor(self.repainted.pictures[chosen])])
         heat, rows = targets(scenes)
-        return {"pictures": pictures_of(scenes), "heat": torch.from_numpy(heat), "rows": torch.from_numpy(rows)}
+        return {"pictures": pictures, "heat": torch.from_numpy(heat), "rows": torch.from_numpy(rows)}
 
 
 class DetectorProgram:
     """The detector, its loss and its validation."""
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: DetectorConfig, repainted: Repainted | None = None) -> None:
         import torch
 
         from reflectionflow.models.detector_network import DetectorNetwork
@@ -107,7 +118,7 @@ class DetectorProgram:
         torch.manual_seed(config.run.seed)
         self.network = DetectorNetwork(config.detector.width, config.detector.depth)
         self.modules: torch.nn.Module = self.network
-        self.data = DetectorData(config.pictures)
+        self.data = DetectorData(config.pictures, config.repaint.share if config.repaint else 0.0, repainted)
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Return CenterNet's loss on roughened pictures."""
@@ -158,9 +169,16 @@ class DetectorProgram:
         }
 
 
-def run(config: DetectorConfig, report: Callable[[Progress], None]) -> Mapping[str, float]:
-    """Train and save the detector; return its error rates on unseen scenes."""
-    program = DetectorProgram(config)
+def run(
+    config: DetectorConfig, report: Callable[[Progress], None], painting: Callable[[int, int], None]
+) -> Mapping[str, float]:
+    """Repaint scenes if the configuration says so, train and save the detector; return its errors on unseen scenes.
+
+    Raises:
+        CheckpointError: if the generator that repaints cannot be read.
+    """
+    known = repainted(config.repaint, config.run.seed, Path(config.run.state), painting) if config.repaint else None
+    program = DetectorProgram(config, known)
     train(program, config.run, config.optimiser, report)
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
     shape = {"width": config.detector.width, "depth": config.detector.depth}

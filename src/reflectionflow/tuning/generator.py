@@ -189,26 +189,33 @@ class CaptionData:
         import torch
 
         config = self._config
-        scenes = rng.integers(0, config.data.scenes, size=share)
         padding = PADDINGS[int(rng.choice(4, p=np.asarray(config.data.paddings)))]
-        clip, t5 = self.tokens([self._text(rng, int(number)) for number in scenes], padding)
+        drawn = [self._text(rng, padding) for _ in range(share)]
+        clip, t5 = self.tokens([text for _, text in drawn], padding)
         low, high = (config.distil.lowest, config.distil.highest) if config.distil else (1.0, 6.0)
         guidance = torch.from_numpy(rng.uniform(low, high, size=share).astype(np.float32))
-        return {"scene": torch.from_numpy(scenes), "clip": clip, "t5": t5, "guidance": guidance}
+        return {"scene": torch.tensor([scene for scene, _ in drawn]), "clip": clip, "t5": t5, "guidance": guidance}
 
-    def _text(self, rng: np.random.Generator, number: int) -> tuple[str, str]:
-        """Draw a (prompt, text) of a scene; (empty, empty) for the share that drops the text."""
-        pair = draw_caption(training_scene(self._config.run.seed, number, self._priors), rng, self._mix)
-        return ("", "") if rng.random() < self._config.data.drop_text else pair
+    def _text(self, rng: np.random.Generator, padding: int) -> tuple[int, tuple[str, str]]:
+        """Draw a scene and its (prompt, text) that fits the padding; (empty, empty) for the share that drops it."""
+        config = self._config
+        while True:
+            scene = int(rng.integers(0, config.data.scenes))
+            pair = draw_caption(training_scene(config.run.seed, scene, self._priors), rng, self._mix)
+            if rng.random() < config.data.drop_text:
+                return scene, ("", "")
+            # Both tokenizers split into words, and CLIP's adds one more mark than T5's.
+            if len(self._t5(pair[1]).input_ids) < padding:
+                return scene, pair
 
     def tokens(self, texts: list[tuple[str, str]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return CLIP ids [n, 77] and T5 ids [n, padding or the longest text's next padding]."""
+        """Return CLIP ids [n, 77 or the padding if that is less] and T5 ids [n, padding].
+
+        CLIP looks back only, so what follows the end of a text changes nothing; shorter is faster.
+        """
         shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        clip = self._clip([prompt for prompt, _ in texts], max_length=77, **shared).input_ids
-        longest = max(len(ids) for ids in self._t5([text for _, text in texts]).input_ids)
-        length = next(size for size in PADDINGS if size >= max(padding, longest))
-        t5 = self._t5([text for _, text in texts], max_length=length, **shared).input_ids
-        return clip, t5
+        clip = self._clip([prompt for prompt, _ in texts], max_length=min(77, padding), **shared).input_ids
+        return clip, self._t5([text for _, text in texts], max_length=padding, **shared).input_ids
 
 
 class GeneratorProgram:
@@ -233,7 +240,9 @@ class GeneratorProgram:
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1, 1))
         guidance, clip, t5 = batch["guidance"], batch["clip"], batch["t5"]
         target = noise - clean if self.teacher is None else self._guided(noisy, level, guidance, clip, t5)
-        predicted = self.modules(noisy, level, guidance, clip, t5).float()
+        # Only the commonest shape is compiled: every further one costs a minute or more.
+        modules = self.modules if t5.shape[1] == PADDINGS[0] else getattr(self.modules, "_orig_mod", self.modules)
+        predicted = modules(noisy, level, guidance, clip, t5).float()
         return (predicted - target).square().mean(), {}
 
     def _guided(self, noisy: Any, level: Any, guidance: Any, clip: Any, t5: Any) -> torch.Tensor:

@@ -189,7 +189,7 @@ def train(
     raw = program.modules
     program.modules, *optimisers = accelerator.prepare(raw, *_optimisers(raw, optimiser_section))
     if run.compile:
-        compiled: Any = torch.compile(program.modules)
+        compiled: Any = torch.compile(program.modules, dynamic=False)
         program.modules = compiled
     weights = [p for p in raw.parameters() if p.requires_grad]
     ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75, foreach=True)

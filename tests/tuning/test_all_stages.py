@@ -1,0 +1,65 @@
+"""`make models` with the smoke configurations: every stage through the real command, one of them killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reflectionflow.cli import app
+
+ROOT = Path(__file__).parents[2]
+SUICIDE = """
+import os, signal, sys
+from reflectionflow.tuning import generator
+from reflectionflow.tuning.config import read_config
+
+def report(progress):
+    if progress.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+generator.run(read_config(sys.argv[1], generator.GeneratorConfig), report, lambda done, count: None)
+"""
+
+
+def tune(*arguments: str) -> None:
+    done = CliRunner().invoke(app, ["tune", *arguments])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.kill
+def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path, monkeypatch):
+    configs = tmp_path / "configs" / "tuning" / "smoke"
+    shutil.copytree(ROOT / "configs" / "tuning" / "smoke", configs)
+    monkeypatch.chdir(tmp_path)
+    flow, smoke = str(configs / "scenes-generator.toml"), tmp_path / "training" / "smoke"
+    tune("vae", str(configs / "scenes-vae.toml"))
+    killed = subprocess.run([sys.executable, "-c", SUICIDE, flow], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in (smoke / "generator").glob("step-*")) == ["step-2", "step-4"]
+    tune("generator", flow)
+    tune("generator", flow, "--set", "run.state=whole", "--set", "run.output=whole/model")
+    resumed, whole = (
+        json.loads((folder / "step-6" / "losses.json").read_text()) for folder in (smoke / "generator", Path("whole"))
+    )
+    assert resumed == whole
+    tune("generator", str(configs / "scenes-distil.toml"))
+    tune("detector", str(configs / "scenes-detector.toml"))
+    tune("clip", str(configs / "scenes-clip.toml"))
+    models = sorted(path.parent.name for path in smoke.glob("*/model"))
+    assert models == ["clip", "detector", "distil", "generator", "vae"]
+
+
+def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
+    stages = ["vae", "generator", "distil", "detector", "clip"]
+    recipe = (ROOT / "Makefile").read_text().split("models: $(READY)")[1]
+    places = [recipe.index(f"$(CONFIGS)/scenes-{stage}.toml") for stage in stages]
+    assert places == sorted(places)
+    shipped = {path.name for path in (ROOT / "configs" / "tuning").glob("*.toml")}
+    assert shipped == {path.name for path in (ROOT / "configs" / "tuning" / "smoke").glob("*.toml")}
