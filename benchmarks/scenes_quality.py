@@ -4,13 +4,15 @@
 
 Paints `--images` drafts for each prompt of the validation suite through the search runtime (the same command resumes),
 judges every picture with the judge that nothing else uses, and prints per tag and as a macro average over GenEval's six
-tags: the expected score of one picture, that of the verifier's pick from N (unbiased over the drafts, ties shared), and
-pass@N. Intervals are 95 % percentile bootstraps over prompts, stratified by tag. Test prompts are not used.
+tags: the expected score of the stack's verifier's pick from N (unbiased over the drafts, ties shared), that of the pick
+of detector A with GenEval's rules, an oracle, and pass@N. Intervals are 95 % percentile bootstraps over prompts,
+stratified by tag. Test prompts are not used.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -21,6 +23,7 @@ from rich.progress import track
 
 from reflectionflow.evaluation.scenes_judge import judge
 from reflectionflow.geneval import Metadata
+from reflectionflow.models.detector import OracleOptions, OracleVerifier, graded
 from reflectionflow.request import Request, carry_out, plan
 from reflectionflow.runs import RunDirectory
 from reflectionflow.scenes.prompts import suite
@@ -32,18 +35,19 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt: its tag, the verifier's scores and the judge's decisions of its drafts."""
+    """One prompt: its tag, its drafts' scores by the stack's verifier and by the oracle, the judge's decisions."""
 
     tag: str
     scores: np.ndarray
+    oracle: np.ndarray
     correct: np.ndarray
 
 
-def best_of(row: Row, n: int) -> float:
-    """Return the expected decision on the verifier's pick among n of the N drafts; tied scores share the pick."""
-    total, value, start = len(row.scores), 0.0, 0
-    order = np.argsort(row.scores, kind="stable")
-    scores, correct = row.scores[order], row.correct[order]
+def best_of(scores: np.ndarray, correct: np.ndarray, n: int) -> float:
+    """Return the expected decision on a verifier's pick among n of the N drafts; tied scores share the pick."""
+    total, value, start = len(scores), 0.0, 0
+    order = np.argsort(scores, kind="stable")
+    scores, correct = scores[order], correct[order]
     while start < total:
         stop = int(np.searchsorted(scores, scores[start], side="right"))
         value += (comb(stop, n) - comb(start, n)) / comb(total, n) * float(correct[start:stop].mean())
@@ -70,15 +74,18 @@ def macro(values: dict[str, np.ndarray], tags: tuple[str, ...], rng: np.random.G
 def judged(folder: Path, prompts: dict[str, Metadata], console: Console) -> list[Row]:
     """Judge every picture of a finished run."""
     rows = []
+    oracle = OracleVerifier(OracleOptions())
     with RunDirectory.read(folder) as run:
         for found in track(run.results(), "judging", console=console):
             steps = [
                 step for step in found.result.steps if step.candidate and step.verdict and step.verdict.failure is None
             ]
             metadata = prompts[found.result.prompt]
-            correct = [judge(run.image(step.candidate.image), metadata).correct for step in steps]
+            images = [run.image(step.candidate.image) for step in steps]
+            correct = [judge(image, metadata).correct for image in images]
             scores = [step.verdict.score for step in steps]
-            rows.append(Row(metadata.tag, np.asarray(scores), np.asarray(correct, dtype=bool)))
+            seen = [round(graded(metadata, found), 4) for found in oracle.detections(images)]
+            rows.append(Row(metadata.tag, np.asarray(scores), np.asarray(seen), np.asarray(correct, dtype=bool)))
     return rows
 
 
@@ -107,7 +114,12 @@ def main() -> None:
     sizes = [n for n in (1, 2, 4, 8, 16, 32) if n <= asked.images]
     rng = np.random.default_rng(0)
     print(f"validation, {asked.per_tag} prompts a tag at most, {asked.images} drafts, seed {asked.seed}, judge B")
-    for title, measure in (("picked by the verifier", best_of), ("best possible", possible)):
+    measures: dict[str, Callable[[Row, int], float]] = {
+        "picked by the verifier": lambda row, n: best_of(row.scores, row.correct, n),
+        "picked by the oracle": lambda row, n: best_of(row.oracle, row.correct, n),
+        "best possible": possible,
+    }
+    for title, measure in measures.items():
         print(f"\n{title:24}" + "".join(f"{f'of {n}':>22}" for n in sizes))
         for name, tags in [(tag, (tag,)) for tag in (*SIX, "composite")] + [("macro over six tags", SIX)]:
             cells = []

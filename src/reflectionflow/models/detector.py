@@ -140,9 +140,13 @@ class OracleVerifier:
         self.name = f"oracle:{self._manifest.identity}"
         self.batch_size = options.batch_size
 
+    def detections(self, images: Sequence[Image]) -> list[Detections]:
+        """Return what detector A sees in each picture."""
+        return self._detector.detect(images)
+
     def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         """Score each picture: above 0.5 when it passes; the rationale is GenEval's reason. Free prompts fail."""
-        found = self._detector.detect([question.image for question in questions])
+        found = self.detections([question.image for question in questions])
         return [self._verdict(question, seen) for question, seen in zip(questions, found, strict=True)]
 
     def _verdict(self, question: Question, seen: Detections) -> Verdict:
