@@ -7,8 +7,8 @@
 
 `mixed`: `verdicts.json` says of every number whether the picture satisfies its prompt, `objects.json` which objects
 were seen, each as "red star"; `verdicts-again.json` and `objects-again.json` repeat some of them by another viewer.
-Printed are, per tag, how often A and B agree with the verdicts and in which direction they err, the agreement of A with B and
-of the two viewers, and per detector the objects missed and invented and the colours named differently, by class.
+Printed are, per tag, how often A and B agree with the verdicts and in which direction they err, the agreement of A with
+B and of the two viewers, and per detector the objects missed and invented and the colours named differently, by class.
 Intervals are 95 % Wilson.
 """
 
