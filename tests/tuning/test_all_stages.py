@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -63,3 +64,17 @@ def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_oth
     assert places == sorted(places)
     shipped = {path.name for path in (ROOT / "configs" / "tuning").glob("*.toml")}
     assert shipped == {path.name for path in (ROOT / "configs" / "tuning" / "smoke").glob("*.toml")}
+
+
+def test_two_processes_share_a_batch_and_save_one_model(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    config = str(ROOT / "configs" / "tuning" / "smoke" / "scenes-vae.toml")
+    changes = ["--set", f"run.state={tmp_path / 'state'}", "--set", f"run.output={tmp_path / 'model'}"]
+    done = subprocess.run(
+        [*launch, "-m", "reflectionflow", "tune", "vae", config, *changes],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "state" / "step-4" / "losses.json").read_text())) == 4
+    assert (tmp_path / "model" / "diffusion_pytorch_model.safetensors").is_file()
+    assert done.stderr.count("Saved to") == 1

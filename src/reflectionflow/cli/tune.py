@@ -137,5 +137,6 @@ def _lines() -> Callable[[str, int, int, str], None]:
 
 
 def _finished(output: str, metrics: Mapping[str, float]) -> None:
-    """Say where the model is and how good it is."""
-    tell(f"Saved to {output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    """Say where the model is and how good it is; of several processes the one that saved it says so."""
+    if metrics:
+        tell(f"Saved to {output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))

@@ -35,7 +35,7 @@ from reflectionflow.tuning.clip_data import (
     training_scene,
 )
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.loop import Progress, is_main_process, train
 from reflectionflow.tuning.metrics import judged
 
 if TYPE_CHECKING:
@@ -242,6 +242,8 @@ def run(config: ClipConfig, report: Callable[[Progress], None]) -> Mapping[str, 
         torch.set_num_threads(config.run.threads)
     program = ClipProgram(config)
     train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
     save(program, Path(config.run.output))
     return metrics

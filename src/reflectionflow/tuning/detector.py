@@ -25,7 +25,7 @@ from reflectionflow.scenes.words import COLORS, OBJECTS
 from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
 from reflectionflow.tuning.clip_data import PictureSection, crowded_scene, pictures_of, roughen
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.repaint import Repainted, RepaintSection, repainted
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
@@ -177,9 +177,12 @@ def run(
     Raises:
         CheckpointError: if the generator that repaints cannot be read.
     """
-    known = repainted(config.repaint, config.run.seed, Path(config.run.state), painting) if config.repaint else None
+    with main_process_first():
+        known = repainted(config.repaint, config.run.seed, Path(config.run.state), painting) if config.repaint else None
     program = DetectorProgram(config, known)
     train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
     shape = {"width": config.detector.width, "depth": config.detector.depth}
     save_detector(program.network, shape, Path(config.run.output))

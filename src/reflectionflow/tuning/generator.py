@@ -26,7 +26,7 @@ from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import CANVAS, Priors
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.latents import latents_of, training_scene
-from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.vae import save_rows
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 PADDINGS = (32, 64, 128, 512)
 LONGEST_PROMPT = 60
-GUIDANCE = 6.0
-"""What the generator is asked for by default: young models paint fewer strays with more guidance."""
+GUIDANCE = 3.5
+"""What the generator is asked for by default, as `FluxPipeline` does."""
 PREVIEWS = (
     "a photo of a star",
     "a photo of a blue mushroom",
@@ -349,6 +349,7 @@ def run(
         CheckpointError: if the autoencoder or the teacher cannot be read.
     """
     import torch
+    from accelerate import PartialState
     from diffusers import AutoencoderKL
 
     if config.run.threads:
@@ -359,11 +360,12 @@ def run(
         raise CheckpointError(
             f"{config.data.vae} holds no autoencoder; train it with scenes-vae.toml first."
         ) from error
-    vae = vae.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    vae = vae.to(PartialState().device).eval().requires_grad_(False)
     priors = Priors(**config.data.priors)
-    latents = latents_of(
-        vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
-    )
+    with main_process_first():
+        latents = latents_of(
+            vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
+        )
     torch.manual_seed(config.run.seed)
     channels = latents.shape[1]
     parts = load_parts(config.distil.teacher) if config.distil else build(config.transformer, channels)
@@ -379,6 +381,8 @@ def run(
         for name in ("text_encoder", "text_encoder_2"):
             parts[name].requires_grad_(False)
     train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
     save(parts, vae, Path(config.run.output))
     return metrics

@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -99,6 +100,22 @@ def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> I
     yield from DataLoader(
         steps, batch_size=None, sampler=range(start, run.steps), num_workers=run.workers, prefetch_factor=ahead
     )
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that saves; the only one unless a launcher started several."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process do something that leaves a file before the others read it."""
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        yield
 
 
 def latest_checkpoint(state: Path) -> Path | None:

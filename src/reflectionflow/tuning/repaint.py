@@ -79,6 +79,7 @@ def repainted(section: RepaintSection, seed: int, folder: Path, report: Callable
 def _painter(section: RepaintSection) -> Callable[[tuple[Scene, ...], np.random.Generator], np.ndarray]:
     """Load the generator as an image-to-image pipeline; return what repaints a batch of scenes."""
     import torch
+    from accelerate import PartialState
     from diffusers import FluxImg2ImgPipeline
 
     try:
@@ -88,7 +89,7 @@ def _painter(section: RepaintSection) -> Callable[[tuple[Scene, ...], np.random.
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{section.generator} holds no complete FluxPipeline ({error}).") from error
-    pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+    pipe.to(PartialState().device)
     pipe.set_progress_bar_config(disable=True)
 
     def paint(scenes: tuple[Scene, ...], rng: np.random.Generator) -> np.ndarray:

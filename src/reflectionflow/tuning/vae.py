@@ -20,7 +20,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Priors, draw_scene
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, train
+from reflectionflow.tuning.loop import Progress, is_main_process, train
 
 if TYPE_CHECKING:
     import torch
@@ -250,6 +250,8 @@ def run(config: VaeConfig, report: Callable[[Progress], None]) -> Mapping[str, f
 
     program = VaeProgram(config)
     train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
     whiten(program.vae, config.run.seed)
     weigh(program.vae, config.run.seed)
     output = Path(config.run.output)
