@@ -206,3 +206,12 @@ def test_the_lora_of_flux_dev_has_the_modules_and_shapes_of_the_published_correc
 def test_nothing_but_a_flux_transformer_is_adopted():
     with pytest.raises(TypeError, match="Linear"):
         ConditionedFluxTransformer.adopt(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("options", [RELEASE, ConditionOptions()], ids=str)
+def test_the_whole_forward_is_one_graph(options):
+    model = ConditionedFluxTransformer.adopt(with_lora(plain()))
+    given, told = inputs(), condition(options)
+    expected = call(model, given, told)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.allclose(call(compiled, given, told), expected, atol=1e-6)

@@ -173,7 +173,7 @@ class FluxGenerator:
 
             try:
                 pipe = FluxPipeline.from_pretrained(
-                    folder, torch_dtype=getattr(torch, self._options.dtype), local_files_only=True
+                    folder, dtype=getattr(torch, self._options.dtype), local_files_only=True
                 )
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise CheckpointError(f"The generator in {folder} cannot be read: {error}") from error

@@ -307,7 +307,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
 
     try:
         with quiet("transformers", "diffusers"):
-            pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+            pipe = FluxPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
     return {name: part for name, part in pipe.components.items() if part is not None}
@@ -355,7 +355,7 @@ def run(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     try:
-        vae = AutoencoderKL.from_pretrained(config.data.vae, torch_dtype=torch.float32, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(config.data.vae, dtype=torch.float32, local_files_only=True)
     except OSError as error:
         raise CheckpointError(
             f"{config.data.vae} holds no autoencoder; train it with scenes-vae.toml first."

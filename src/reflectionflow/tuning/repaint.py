@@ -84,9 +84,7 @@ def _painter(section: RepaintSection) -> Callable[[tuple[Scene, ...], np.random.
 
     try:
         with quiet("transformers", "diffusers"):
-            pipe = FluxImg2ImgPipeline.from_pretrained(
-                section.generator, torch_dtype=torch.float32, local_files_only=True
-            )
+            pipe = FluxImg2ImgPipeline.from_pretrained(section.generator, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{section.generator} holds no complete FluxPipeline ({error}).") from error
     pipe.to(PartialState().device)

@@ -26,9 +26,11 @@ class FluxReflectionPipeline(FluxPipeline):  # type: ignore[misc]
 
     condition_options = ConditionOptions()
 
-    def __init__(self, *parts: Any, **named: Any) -> None:
-        super().__init__(*parts, **named)
-        ConditionedFluxTransformer.adopt(self.transformer)
+    def register_modules(self, **parts: Any) -> None:
+        """Register the parts; the transformer is written down as the plain one it is, then learns to take conditions."""
+        super().register_modules(**parts)
+        if parts.get("transformer") is not None:
+            ConditionedFluxTransformer.adopt(parts["transformer"])
 
     @torch.no_grad()
     def __call__(
