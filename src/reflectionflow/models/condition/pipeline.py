@@ -27,7 +27,7 @@ class FluxReflectionPipeline(FluxPipeline):  # type: ignore[misc]
     condition_options = ConditionOptions()
 
     def register_modules(self, **parts: Any) -> None:
-        """Register the parts; the transformer is written down as the plain one it is, then learns to take conditions."""
+        """Register the parts; the transformer is noted as the plain one it is, then learns to take conditions."""
         super().register_modules(**parts)
         if parts.get("transformer") is not None:
             ConditionedFluxTransformer.adopt(parts["transformer"])
