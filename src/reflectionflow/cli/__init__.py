@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import doctor, generate, models, runs, tune
+from reflectionflow.cli import doctor, generate, genref, models, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
+app.add_typer(genref.app, name="genref")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 

@@ -67,7 +67,9 @@ class DataSection(Section):
     level: float = Field(
         default=0.0, description="Mean of the logit of the noise level; above 0 more of the steps see mostly noise."
     )
-    drop_text: float = Field(default=0.1, ge=0, lt=1, description="Share of items with an empty text.")
+    drop_text: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of items with an empty text, whose scenes have one object each."
+    )
     paddings: tuple[float, float, float, float] = Field(
         default=(0.88, 0.08, 0.03, 0.01), description="How often T5 is padded to 32, 64, 128 and 512 tokens."
     )
@@ -197,16 +199,24 @@ class CaptionData:
         return {"scene": torch.tensor([scene for scene, _ in drawn]), "clip": clip, "t5": t5, "guidance": guidance}
 
     def _text(self, rng: np.random.Generator, padding: int) -> tuple[int, tuple[str, str]]:
-        """Draw a scene and its (prompt, text) that fits the padding; (empty, empty) for the share that drops it."""
+        """Draw a scene and its (prompt, text) that fits the padding; (empty, empty) for the share that drops it.
+
+        Scenes without a text have a single object. Guidance goes from what an empty text gives to what the prompt
+        gives; if the empty text gave two objects on average, it would push the one object of a simple prompt away.
+        """
         config = self._config
+        dropped = rng.random() < config.data.drop_text
         while True:
-            scene = int(rng.integers(0, config.data.scenes))
-            pair = draw_caption(training_scene(config.run.seed, scene, self._priors), rng, self._mix)
-            if rng.random() < config.data.drop_text:
-                return scene, ("", "")
+            number = int(rng.integers(0, config.data.scenes))
+            scene = training_scene(config.run.seed, number, self._priors)
+            if dropped and len(scene.things) == 1:
+                return number, ("", "")
+            if dropped:
+                continue
+            pair = draw_caption(scene, rng, self._mix)
             # Both tokenizers split into words, and CLIP's adds one more mark than T5's.
             if len(self._t5(pair[1]).input_ids) < padding:
-                return scene, pair
+                return number, pair
 
     def tokens(self, texts: list[tuple[str, str]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return CLIP ids [n, 77 or the padding if that is less] and T5 ids [n, padding].

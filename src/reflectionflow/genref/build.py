@@ -1,0 +1,73 @@
+"""Build GenRef: pool → pairs → shards. The pool is a run, so a killed build goes on and paints nothing twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from reflectionflow.genref.pairs import Pair
+from reflectionflow.genref.pool import Painter, Pool
+from reflectionflow.genref.shards import write_shards
+from reflectionflow.genref.sources import editing, rule, scored
+
+SHARE = {"rule": 0.3, "reward": 0.2, "length": 0.2, "editing": 0.3}
+"""How `all` divides the triplets."""
+
+
+class Source(StrEnum):
+    """Where pairs come from (ReflectionFlow section 4)."""
+
+    RULE = "rule"
+    REWARD = "reward"
+    LENGTH = "length"
+    EDITING = "editing"
+
+
+def shares(sources: Sequence[Source], triplets: int) -> dict[Source, int]:
+    """Return how many triplets each source is asked for; they add up to `triplets`."""
+    total = sum(SHARE[source] for source in sources)
+    counts = {source: int(triplets * SHARE[source] / total) for source in sources}
+    for source in list(sources)[: triplets - sum(counts.values())]:
+        counts[source] += 1
+    return counts
+
+
+def pairs_of(source: Source, pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return the pairs of one source."""
+    if source is Source.RULE:
+        return rule.pairs(pool, wanted, seed, drops)
+    if source is Source.REWARD:
+        return scored.reward_pairs(pool, wanted, seed, drops)
+    if source is Source.LENGTH:
+        return scored.length_pairs(pool, wanted, seed, drops)
+    return editing.pairs(wanted, seed, drops)
+
+
+def build(
+    sources: Sequence[Source], triplets: int, seed: int, folder: Path, paint: Painter, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Build a data set and return its manifest; the same arguments give the same bytes.
+
+    Args:
+        sources: Where pairs come from.
+        triplets: How many in all; a source that finds fewer gives fewer.
+        seed: Of prompts, scenes and noise.
+        folder: Where shards go; runs lie in its folder `runs`.
+        paint: Paints the pool.
+        about: What else the manifest says, such as the stack.
+
+    Raises:
+        StorageError: if the shards cannot be written.
+    """
+    pool = Pool(paint, folder / "runs")
+    samples, dropped, asked = [], {}, shares(sources, triplets)
+    for source, wanted in asked.items():
+        drops: Counter[str] = Counter()
+        found = pairs_of(source, pool, wanted, seed, drops)
+        samples += [pair.triplet(number) for number, pair in enumerate(found)]
+        dropped[source.value] = dict(sorted(drops.items()))
+    told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
+    return write_shards(samples, folder, {**about, **told})

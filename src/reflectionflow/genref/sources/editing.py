@@ -1,0 +1,109 @@
+"""Editing: exact edits of rendered scenes: the source is the flawed picture, the target the enhanced one.
+
+At full size this is instruction-edit data; on Scenes the renderer makes it. In half of the pairs the prompt leaves the
+edit open: it names only what stays, so that a corrector learns to obey the reflection and not the prompt alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from reflectionflow.genref.graph import graph_of
+from reflectionflow.genref.pairs import Pair
+from reflectionflow.genref.pool import SIDE
+from reflectionflow.genref.teacher import edits_of
+from reflectionflow.scenes.captions import CaptionMix, short_caption
+from reflectionflow.scenes.claims import detections
+from reflectionflow.scenes.renderer import render
+from reflectionflow.scenes.splits import held_out_colors, held_out_pairs, held_out_relations
+from reflectionflow.scenes.words import OBJECTS
+from reflectionflow.scenes.world import Priors, Scene, draw_color, draw_scene, place_things
+
+Rng = np.random.Generator
+PRIORS = Priors(kind_weights=(2.0, 2.0, 6.0, 4.0, 1.0))
+VERBS = ("add", "remove", "recolour", "replace", "move")
+OPEN = 0.5
+"""Share of the pairs whose prompt leaves the edit open, where something stays that it can name."""
+
+
+def edit(verb: str, scene: Scene, rng: Rng) -> Scene | None:
+    """Return the scene with one edit; none where the scene does not allow it."""
+    things = list(scene.things)
+    place = int(rng.integers(len(things)))
+    thing = things[place]
+    if verb == "add" or verb == "move":
+        return _placed_anew(scene, rng, None if verb == "add" else place)
+    if verb == "remove":
+        return replace(scene, things=tuple(things[:place] + things[place + 1 :])) if len(things) > 1 else None
+    if verb == "recolour":
+        changed = replace(thing, color=draw_color(rng, PRIORS, thing.noun, held_out_colors()))
+    else:
+        noun = OBJECTS[int(rng.integers(len(OBJECTS)))]
+        changed = replace(thing, noun=noun)
+    return replace(scene, things=(*things[:place], changed, *things[place + 1 :])) if changed != thing else None
+
+
+def _placed_anew(scene: Scene, rng: Rng, place: int | None) -> Scene | None:
+    """Return the scene with a new object, or with one moved, where there is room for it."""
+    if place is None:
+        noun = OBJECTS[int(rng.integers(len(OBJECTS)))]
+        drawn = place_things(rng, PRIORS, [noun], [draw_color(rng, PRIORS, noun, held_out_colors())])[0]
+        others = scene.things
+    else:
+        old = scene.things[place]
+        drawn = place_things(rng, PRIORS, [old.noun], [old.color])[0]
+        others = scene.things[:place] + scene.things[place + 1 :]
+        drawn = replace(drawn, size=old.size)
+    inside = drawn.size / 2 <= min(drawn.x, drawn.y, SIDE - drawn.x, SIDE - drawn.y)
+    free = all(
+        max(abs(drawn.x - other.x), abs(drawn.y - other.y)) > (drawn.size + other.size) / 2 + 2 for other in others
+    )
+    if not (free and inside) or len(others) > 3:
+        return None
+    things = (*others, drawn) if place is None else (*scene.things[:place], drawn, *scene.things[place + 1 :])
+    return replace(scene, things=things)
+
+
+def allowed(scene: Scene) -> bool:
+    """Return whether a scene holds no combination that training must not see."""
+    things = sorted((thing.noun, thing.color) for thing in scene.things)
+    pairs = {(first, second) for first in things for second in things if first < second}
+    return not held_out_colors() & set(things) and not held_out_pairs() & pairs
+
+
+def prompt_of(before: Scene, after: Scene, rng: Rng) -> tuple[str, bool]:
+    """Return a prompt that is true of the target, and whether it leaves the edit open."""
+    mix = CaptionMix(held_out_relations=held_out_relations())
+    stays = tuple(thing for thing in after.things if thing in before.things)
+    if stays and rng.random() < OPEN:
+        return short_caption(replace(after, things=stays), rng, mix), True
+    return short_caption(after, rng, mix), False
+
+
+def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return `wanted` pairs, the five verbs in turn."""
+    found: list[Pair] = []
+    number = 0
+    while len(found) < wanted:
+        rng = np.random.default_rng([seed, number, 11])
+        verb = VERBS[len(found) % len(VERBS)]
+        number += 1
+        before = draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())
+        after = edit(verb, before, rng)
+        if after is None or not allowed(after):
+            drops["the scene does not allow the edit"] += 1
+            continue
+        graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
+        edits = edits_of(*graphs)
+        if len(edits) != 1:
+            drops["the edit cannot be said in one sentence"] += 1
+            continue
+        prompt, leaves_open = prompt_of(before, after, rng)
+        about = {"verb": verb, "open": leaves_open, "number": number - 1}
+        pictures = partial(render, before), partial(render, after)
+        found.append(Pair(prompt, *pictures, *graphs, edits, "editing", None, about))
+    return found

@@ -1,0 +1,57 @@
+"""Rule: verifiable prompts, GenEval's rules over detector A; failures joined with the nearest passing picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from itertools import chain, zip_longest
+
+from reflectionflow.geneval import Metadata, decide
+from reflectionflow.genref.pairs import Pair, joined, nearest, without_doubles
+from reflectionflow.genref.pool import Picture, Pool
+from reflectionflow.genref.teacher import reflect
+from reflectionflow.models.detector import graded
+from reflectionflow.scenes.prompts import TAGS, suite
+from reflectionflow.scenes.splits import Split
+
+IMAGES = 8
+PROMPTS = 48
+"""Prompts of a round."""
+MOST = 3
+"""Pairs of a prompt."""
+ROUNDS = 40
+
+
+def prompts_of(number: int) -> list[Metadata]:
+    """Return the first prompts of training, tag after tag in turn; single objects, which seldom fail, come last."""
+    by_tag = [[item for item in suite(Split.TRAIN, number) if item.tag == tag] for tag in (*TAGS[1:], TAGS[0])]
+    return [item for item in chain.from_iterable(zip_longest(*by_tag)) if item is not None]
+
+
+def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Paint and pair until there are enough pairs or no more prompts; prompts that always or never pass are dropped."""
+    found: list[Pair] = []
+    asked = prompts_of(PROMPTS * ROUNDS // (len(TAGS) - 1))
+    for turn in range(ROUNDS):
+        chosen = {item.prompt: item for item in asked[turn * PROMPTS : (turn + 1) * PROMPTS]}
+        if len(found) >= wanted or not chosen:
+            break
+        for prompt, pictures in pool.pictures(f"rule-{turn}", list(chosen), IMAGES, seed).items():
+            found += of_prompt(chosen[prompt], pictures, seed, drops)
+    return found[:wanted]
+
+
+def of_prompt(metadata: Metadata, pictures: list[Picture], seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return the pairs of one prompt."""
+    passing = [picture for picture in pictures if decide(metadata, picture.found).correct]
+    failing = [picture for picture in pictures if picture not in passing]
+    if not passing or not failing:
+        drops["the prompt always passes" if passing else "the prompt never passes"] += 1
+        return []
+
+    def rank(picture: Picture) -> float:
+        return graded(metadata, picture.found)
+
+    edits = partial(reflect, metadata)
+    made = [joined(bad, nearest(bad, passing), "rule", metadata.prompt, rank, edits, seed, drops) for bad in failing]
+    return without_doubles([pair for pair in made if pair is not None], MOST, drops)

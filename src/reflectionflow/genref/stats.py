@@ -1,0 +1,90 @@
+"""What a GenRef folder holds, in numbers: subsets, verbs, lengths, distances, and what was dropped and why."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reflectionflow.genref.shards import MANIFEST, Triplet, read_manifest, read_triplets, shards_of
+
+VERBS = ("add", "remove", "replace", "change", "move")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers of a data set.
+
+    Attributes:
+        samples: Readable triplets.
+        subsets: How many of each subset.
+        verbs: How many edits of each verb, by subset; "other" where a reflection starts otherwise.
+        edits: Mean number of edits of a reflection, by subset.
+        words: Mean number of words of a reflection, by subset.
+        changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by subset.
+        skipped: Broken samples by reason.
+        dropped: Pairs the build left out, by source and reason; empty for data of others.
+    """
+
+    samples: int
+    subsets: dict[str, int]
+    verbs: dict[str, dict[str, int]]
+    edits: dict[str, float]
+    words: dict[str, float]
+    changed: dict[str, tuple[float, ...]]
+    skipped: dict[str, int]
+    dropped: dict[str, dict[str, int]]
+
+
+def difference(triplet: Triplet) -> float:
+    """Return the root mean squared difference of the two pictures, of 255."""
+    good, bad = (np.asarray(image, dtype=np.float32) for image in (triplet.good, triplet.bad))
+    return float(np.sqrt(np.mean((good - bad) ** 2)))
+
+
+def edits_in(reflection: str) -> list[str]:
+    """Return the edits of a reflection: its sentences."""
+    return [part.strip() for part in reflection.replace("\n", ". ").split(". ") if part.strip()]
+
+
+def statistics(folder: Path) -> Statistics:
+    """Read a whole data set, ours or a published one.
+
+    Raises:
+        MisuseError: if there are no shards.
+    """
+    skipped: Counter[str] = Counter()
+    numbers = _gather(read_triplets(shards_of(folder), skipped))
+    finished = folder.is_dir() and (folder / MANIFEST).exists()
+    dropped = read_manifest(folder).get("dropped", {}) if finished else {}
+    return Statistics(**numbers, skipped=dict(sorted(skipped.items())), dropped=dropped)  # type: ignore[arg-type]
+
+
+def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
+    subsets: Counter[str] = Counter()
+    verbs: dict[str, Counter[str]] = defaultdict(Counter)
+    edits, words, changed = (defaultdict[str, list[float]](list) for _ in range(3))
+    for triplet in triplets:
+        name = triplet.subset
+        subsets[name] += 1
+        parts = edits_in(triplet.reflection)
+        for part in parts:
+            verb = part.split()[0].lower()
+            verbs[name][verb if verb in VERBS else "other"] += 1
+        edits[name].append(len(parts))
+        words[name].append(len(triplet.reflection.split()))
+        changed[name].append(difference(triplet))
+    return {
+        "samples": sum(subsets.values()),
+        "subsets": dict(sorted(subsets.items())),
+        "verbs": {name: dict(sorted(counts.items())) for name, counts in sorted(verbs.items())},
+        "edits": {name: round(float(np.mean(values)), 3) for name, values in sorted(edits.items())},
+        "words": {name: round(float(np.mean(values)), 3) for name, values in sorted(words.items())},
+        "changed": {
+            name: tuple(round(float(value), 2) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
+            for name, values in sorted(changed.items())
+        },
+    }

@@ -1,0 +1,55 @@
+"""A page to look at a GenRef folder: its numbers as the paper's Figure 1 shows them, and samples of every source."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from reflectionflow.genref.shards import Triplet, jpeg, read_triplets, shards_of
+from reflectionflow.genref.stats import VERBS, statistics
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One triplet as the page draws it."""
+
+    good: str
+    bad: str
+    prompt: str
+    reflection: str
+    differences: tuple[str, ...]
+
+
+def page(folder: Path, each: int) -> str:
+    """Return one HTML file with its pictures inside: statistics, and the first `each` samples of every subset.
+
+    Raises:
+        MisuseError: if there are no shards.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    shown: dict[str, list[Sample]] = defaultdict(list)
+    for triplet in read_triplets(shards_of(folder), Counter()):
+        if len(shown[triplet.subset]) < each:
+            shown[triplet.subset].append(_sample(triplet))
+    numbers = statistics(folder)
+    environment = Environment(
+        loader=PackageLoader("reflectionflow.genref"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    told = {verb for counts in numbers.verbs.values() for verb in counts}
+    return environment.get_template("view.html").render(
+        title=folder.resolve().name,
+        stats=numbers,
+        shown=dict(sorted(shown.items())),
+        verbs=[verb for verb in (*VERBS, "other") if verb in told],
+        most=max(numbers.subsets.values(), default=1),
+        farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
+    )
+
+
+def _sample(triplet: Triplet) -> Sample:
+    good, bad = (f"data:image/jpeg;base64,{base64.b64encode(jpeg(x)).decode()}" for x in (triplet.good, triplet.bad))
+    differences = tuple((triplet.provenance.get("cot") or {}).get("differences", ()))
+    return Sample(good, bad, triplet.prompt, triplet.reflection, differences)
