@@ -96,3 +96,13 @@ def test_a_picture_becomes_the_graph_of_its_scene():
     assert sorted((n.noun, n.color) for n in found) == sorted((t.noun, t.color) for t in scene.things)
     doubtful = {"star": [Detection((0, 0, 64, 64), 0.2, "red")]}
     assert graph_of(doubtful, 128) == ()
+
+
+def test_an_object_is_never_placed_by_itself_however_often_two_pictures_are_compared():
+    before, after = graph(STAR), graph(STAR, HEART)
+    for _ in range(2):
+        copies = (
+            tuple(Node(*vars(node).values()) for node in before),
+            tuple(Node(*vars(node).values()) for node in after),
+        )
+        assert edits_of(*copies) == ("add a blue heart right of the red star",)

@@ -9,7 +9,7 @@ import pytest
 
 from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.scenes.world import Priors
-from reflectionflow.tuning import clip, detector, generator, vae
+from reflectionflow.tuning import clip, corrector, detector, generator, vae
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
 from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
@@ -22,6 +22,7 @@ KINDS = {
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
 }
+CORRECTORS = dict.fromkeys(("flux-dev.toml", "scenes.toml", "scenes-smoke.toml"), corrector.CorrectorConfig)
 
 
 def nothing(*_):
@@ -176,11 +177,11 @@ def test_the_learning_rate_rises_linearly_and_falls_to_its_final_share():
 
 
 def test_all_shipped_configurations_load_and_are_counted():
-    for folder in (CONFIGS, CONFIGS / "smoke"):
+    for folder, kinds in ((CONFIGS, KINDS | CORRECTORS), (CONFIGS / "smoke", KINDS)):
         files = sorted(path.name for path in folder.glob("*.toml"))
-        assert files == sorted(KINDS)
+        assert files == sorted(kinds)
         for name in files:
-            config = read_config(folder / name, KINDS[name])
+            config = read_config(folder / name, kinds[name])
             named = (folder / name).relative_to(CONFIGS.parents[1]).as_posix()
             assert (folder / name).read_text().splitlines()[0].endswith(named), "a configuration opens with its command"
             assert config.run.steps > 0

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import doctor, generate, genref, models, runs, tune
+from reflectionflow.cli import correct, doctor, generate, genref, models, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate")(generate.generate)
+app.command("correct")(correct.correct)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")

@@ -21,6 +21,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Replace a value of the file, as in --set run.steps=100."),
 ]
+Output = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where model and state go.")]
 LINE_EVERY = 30.0
 
 
@@ -69,6 +70,19 @@ def detector(config: Config, changes: Changes = None) -> None:
     settings = read_config(config, program.DetectorConfig, changes or [])
     with _training("detector", settings.run.steps) as bars:
         metrics = program.run(settings, bars.report, bars.painting)
+    _finished(settings.run.output, metrics)
+
+
+@app.command()
+def corrector(config: Config, changes: Changes = None, out: Output = None) -> None:
+    """Reflection tuning: teach a FLUX generator to paint a flawed picture again as a reflection says."""
+    from reflectionflow.tuning import corrector as program
+    from reflectionflow.tuning.config import read_config
+
+    more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
+    settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
+    with _training("corrector", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report, tell)
     _finished(settings.run.output, metrics)
 
 

@@ -144,7 +144,7 @@ def shards_of(folder: Path) -> tuple[Path, ...]:
         return (folder,)
     found = sorted(folder.glob("*.tar"), key=lambda path: (len(path.name), path.name))
     if not found:
-        raise MisuseError(f"{folder} holds no shards (*.tar).")
+        raise MisuseError(f"{folder} holds no shards (*.tar); `reflectionflow genref build` makes some.")
     return tuple(found)
 
 
@@ -178,7 +178,7 @@ def read_triplets(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Trip
     for path in paths:
         for key, members in samples(path, skipped):
             try:
-                yield _triplet(key, members)
+                yield triplet_of(key, members)
             except BrokenSampleError as error:
                 skipped[str(error)] += 1
 
@@ -187,7 +187,12 @@ class BrokenSampleError(Exception):
     """Why a sample is left out."""
 
 
-def _triplet(key: str, members: Mapping[str, bytes]) -> Triplet:
+def triplet_of(key: str, members: Mapping[str, bytes]) -> Triplet:
+    """Return a sample from its members.
+
+    Raises:
+        BrokenSampleError: if one is missing, empty or cannot be decoded.
+    """
     good, bad = (_picture(members, names) for names in (GOOD, BAD))
     if good.size != bad.size:
         bad = bad.resize(good.size, Image.Resampling.LANCZOS)

@@ -121,7 +121,7 @@ def _move(node: Node, graph: Graph) -> str:
 def _where(node: Node, graph: Graph) -> str:
     """Return a place relative to the nearest other object that has a name of its own, else in the picture."""
     names = [other.name for other in graph]
-    others = [other for other in graph if other is not node and names.count(other.name) == 1]
+    others = [other for other in graph if other != node and names.count(other.name) == 1]
     if not others:
         return place_of(node)
     nearest = min(others, key=lambda other: (other.x - node.x) ** 2 + (other.y - node.y) ** 2)

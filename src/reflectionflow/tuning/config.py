@@ -23,6 +23,7 @@ class RunSection(Section):
 
     steps: int = Field(gt=0, description="Optimiser steps in all.")
     batch: int = Field(gt=0, description="Pictures per step over all devices.")
+    accumulate: int = Field(default=1, gt=0, description="Parts a step's batch is computed in, one after the other.")
     seed: int = Field(default=0, ge=0, description="Seed of the weights and of the data order.")
     output: str = Field(description="Folder of the finished model, in diffusers layout.")
     state: str = Field(description="Folder of checkpoints, logs and sample grids (not for version control).")
@@ -36,11 +37,12 @@ class RunSection(Section):
 
 
 class OptimiserSection(Section):
-    """AdamW, or Muon for the matrices inside, with linear warm-up and cosine decay."""
+    """AdamW, Prodigy, or Muon for the matrices inside, with linear warm-up and cosine decay."""
 
-    method: Literal["adamw", "muon"] = Field(
+    method: Literal["adamw", "muon", "prodigy"] = Field(
         default="adamw",
-        description="muon: matrices of transformer blocks by Muon at AdamW's scale of updates, the rest by AdamW.",
+        description="muon: matrices of transformer blocks by Muon at AdamW's scale of updates, the rest by AdamW. "
+        "prodigy (arXiv 2306.06101) finds its step size; its learning rate is 1.",
     )
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=200, ge=0, description="Steps of linear warm-up.")

@@ -79,27 +79,27 @@ def learning_rate(optimiser: OptimiserSection, step: int, steps: int) -> float:
     return optimiser.learning_rate * share
 
 
-class _Steps:
-    """Batches by the number of their step, as a map-style data set."""
+class _Parts:
+    """The parts of all steps' batches by number, as a map-style data set."""
 
-    def __init__(self, data: Data, seed: int, rank: int, share: int) -> None:
-        self._data, self._seed, self._rank, self._share = data, seed, rank, share
+    def __init__(self, data: Data, run: RunSection, rank: int, share: int) -> None:
+        self._data, self._run, self._rank, self._share = data, run, rank, share
 
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        return self._data.batch(step, step_rng(self._seed, step, self._rank), self._share)
+    def __getitem__(self, part: int) -> dict[str, torch.Tensor]:
+        rng = step_rng(self._run.seed, part, self._rank)
+        return self._data.batch(part // self._run.accumulate, rng, self._share)
 
 
 def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the batches of the steps from `start` on, prepared ahead by `run.workers` processes."""
+    """Yield the parts of the batches from step `start` on, prepared ahead by `run.workers` processes."""
     from torch.utils.data import DataLoader
 
     if run.workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
-    steps: Any = _Steps(data, run.seed, rank, share)
+    parts: Any = _Parts(data, run, rank, share)
+    numbers = range(start * run.accumulate, run.steps * run.accumulate)
     ahead = 6 if run.workers else None
-    yield from DataLoader(
-        steps, batch_size=None, sampler=range(start, run.steps), num_workers=run.workers, prefetch_factor=ahead
-    )
+    yield from DataLoader(parts, batch_size=None, sampler=numbers, num_workers=run.workers, prefetch_factor=ahead)
 
 
 def is_main_process() -> bool:
@@ -134,6 +134,8 @@ def _optimisers(modules: torch.nn.Module, section: OptimiserSection) -> list[tor
     decayed = [p for _, p in trained if p.ndim > 1 and id(p) not in chosen]
     plain = [p for _, p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": section.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if section.method == "prodigy":
+        return [_prodigy(groups, section)]
     adamw = torch.optim.AdamW(groups, lr=section.learning_rate, betas=(0.9, section.beta2))
     if not inside:
         return [adamw]
@@ -141,6 +143,18 @@ def _optimisers(modules: torch.nn.Module, section: OptimiserSection) -> list[tor
         inside, lr=section.learning_rate, weight_decay=section.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return [adamw, muon]
+
+
+def _prodigy(groups: list[dict[str, Any]], section: OptimiserSection) -> torch.optim.Optimizer:
+    """Return Prodigy with the release's settings."""
+    try:
+        from prodigyopt import Prodigy
+    except ImportError as error:
+        raise MisuseError('method = "prodigy" needs its package; pip install "reflectionflow[train]".') from error
+    found: torch.optim.Optimizer = Prodigy(
+        groups, lr=section.learning_rate, betas=(0.9, section.beta2), use_bias_correction=True, safeguard_warmup=True
+    )
+    return found
 
 
 def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]) -> None:
@@ -191,16 +205,20 @@ def train(
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import send_to_device, set_seed
+    from accelerate.utils import set_seed
     from diffusers.training_utils import EMAModel
 
     if run.threads:
         torch.set_num_threads(run.threads)
     state = Path(run.state)
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
-    if run.batch % accelerator.num_processes:
-        raise MisuseError(f"batch = {run.batch} does not divide over {accelerator.num_processes} processes; change it.")
-    share = run.batch // accelerator.num_processes
+    pieces = accelerator.num_processes * run.accumulate
+    if run.batch % pieces:
+        raise MisuseError(
+            f"batch = {run.batch} does not divide over {accelerator.num_processes} processes × {run.accumulate} parts; "
+            "change it."
+        )
+    share = run.batch // pieces
     set_seed(run.seed + accelerator.process_index)
     accelerator.init_trackers("log")
     raw = program.modules
@@ -214,19 +232,16 @@ def train(
     start, losses = _resume(accelerator, ema, state)
     log = _Log(accelerator, run, losses, report)
     prepared = batches(program.data, run, start, accelerator.process_index, share)
-    for step, batch in zip(range(start, run.steps), prepared, strict=True):
+    for step in range(start, run.steps):
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(optimiser_section, step, run.steps)
-        torch.manual_seed(int(step_rng(run.seed, step, accelerator.process_index).integers(2**62)))
-        with accelerator.autocast():
-            loss, numbers = program.loss(step, send_to_device(batch, accelerator.device, non_blocking=True))
-        accelerator.backward(loss)
+        loss, numbers = _backward(program, accelerator, prepared, run, step)
         accelerator.clip_grad_norm_(weights, optimiser_section.clip)
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
         ema.step(weights)
-        log.add(step, loss.detach(), numbers)
+        log.add(step, loss, numbers)
         done = step + 1
         if done % run.checkpoint_every == 0 or done == run.steps:
             log.flush()
@@ -237,6 +252,26 @@ def train(
     program.modules = raw
     accelerator.end_training()
     return losses
+
+
+def _backward(
+    program: Program, accelerator: Any, prepared: Iterator[dict[str, torch.Tensor]], run: RunSection, step: int
+) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    """Compute the gradient of a step part by part; return its mean loss and the numbers of its last part."""
+    import torch
+    from accelerate.utils import send_to_device
+
+    total = torch.zeros((), device=accelerator.device)
+    numbers: Mapping[str, torch.Tensor] = {}
+    for part in range(run.accumulate):
+        batch = send_to_device(next(prepared), accelerator.device, non_blocking=True)
+        number = step * run.accumulate + part
+        torch.manual_seed(int(step_rng(run.seed, number, accelerator.process_index).integers(2**62)))
+        with accelerator.autocast():
+            loss, numbers = program.loss(step, batch)
+        accelerator.backward(loss / run.accumulate)
+        total += loss.detach() / run.accumulate
+    return total, numbers
 
 
 class _Log:

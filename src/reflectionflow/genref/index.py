@@ -1,0 +1,100 @@
+"""Random access to shards: where each sample's members lie, found once by reading tar headers alone.
+
+So a training step draws the samples it wants from the subset it wants, as a pure function of the step, on any number of
+processes; a stream that is filtered afterwards cannot promise a mixture.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.genref.shards import SUBSET, BrokenSampleError, Triplet, triplet_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a sample lies: its shard, its key, and offset and length of every member."""
+
+    shard: Path
+    key: str
+    subset: str
+    members: tuple[tuple[str, int, int], ...]
+
+    def read(self) -> Triplet:
+        """Return the sample.
+
+        Raises:
+            BrokenSampleError: if a member is missing or cannot be decoded.
+        """
+        with self.shard.open("rb") as file:
+            found = {}
+            for name, offset, length in self.members:
+                file.seek(offset)
+                found[name] = file.read(length)
+        return triplet_of(self.key, found)
+
+
+@dataclass(frozen=True)
+class Index:
+    """All samples of a data set by subset, in the order of the shards."""
+
+    subsets: dict[str, tuple[Entry, ...]]
+
+    def __len__(self) -> int:
+        return sum(len(entries) for entries in self.subsets.values())
+
+
+def index_of(shards: Sequence[Path]) -> Index:
+    """Read the headers of all shards.
+
+    Raises:
+        MisuseError: if a shard cannot be read, or there is no sample.
+    """
+    found: dict[str, list[Entry]] = {}
+    for shard in shards:
+        try:
+            with tarfile.open(shard) as archive:
+                members: dict[str, list[tuple[str, int, int]]] = {}
+                for item in archive:
+                    key, _, member = Path(item.name).name.partition(".")
+                    if item.isfile():
+                        members.setdefault(key, []).append((member, item.offset_data, item.size))
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise MisuseError(f"The shard {shard} cannot be read ({error}); fetch or build it again.") from error
+        for key, parts in members.items():
+            found.setdefault(_subset(shard, parts), []).append(Entry(shard, key, _subset(shard, parts), tuple(parts)))
+    if not found:
+        raise MisuseError(f"There is no sample in {', '.join(map(str, shards)) or 'no shards at all'}.")
+    return Index({name: tuple(entries) for name, entries in sorted(found.items())})
+
+
+def _subset(shard: Path, members: Sequence[tuple[str, int, int]]) -> str:
+    """Return the subset a sample says it belongs to; general where it says nothing readable."""
+    for member, offset, length in members:
+        if member.split(".")[0] in SUBSET:
+            with shard.open("rb") as file:
+                file.seek(offset)
+                return file.read(length).decode("utf-8", "replace").strip() or "general"
+    return "general"
+
+
+def readable(index: Index, broken: Counter[str]) -> Index:
+    """Return the index without the samples that cannot be read, counted by reason: reads everything once."""
+    kept: dict[str, tuple[Entry, ...]] = {}
+    for name, entries in index.subsets.items():
+        good = []
+        for entry in entries:
+            try:
+                entry.read()
+            except BrokenSampleError as error:
+                broken[str(error)] += 1
+            else:
+                good.append(entry)
+        if good:
+            kept[name] = tuple(good)
+    return Index(kept)

@@ -1,0 +1,152 @@
+"""Corrections by a FLUX generator with a corrector's LoRA or weights: the flawed picture is the condition.
+
+The manifest beside a corrector says how it conditions, so that a wrong setting cannot be chosen; the published
+FLUX-Corrector has none and gets the release's (`condition.options.RELEASE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field
+
+from reflectionflow.errors import CheckpointError
+from reflectionflow.models.condition.options import RELEASE, Attention, ConditionOptions, LoraTokens, Positions
+from reflectionflow.models.fingerprint import identity
+from reflectionflow.models.flux import FluxGenerator, FluxOptions
+from reflectionflow.models.flux import _needs as flux_needs
+from reflectionflow.models.loading import quiet
+from reflectionflow.models.manifest import FILE, problems, read_manifest
+from reflectionflow.plugins import LocalPath, ModelSpec
+from reflectionflow.prompts.correction import correction_text
+from reflectionflow.roles import Capabilities, Painting, PaintRequest, Role
+from reflectionflow.types import Failure, Recipe, Scalar
+
+LORA, TRANSFORMER = "lora", "transformer"
+"""The two kinds of correctors; a transformer lies in a folder of that name."""
+
+
+class CorrectorOptions(FluxOptions):
+    """Options of `flux-corrector`: a generator's, and the corrector."""
+
+    corrector: LocalPath = Field(description="Folder of a tuned corrector, or of the published FLUX-Corrector LoRA.")
+
+
+class FluxCorrector(FluxGenerator):
+    """Plays the corrector: paints a recipe that has a parent and a reflection."""
+
+    def __init__(self, options: CorrectorOptions) -> None:
+        super().__init__(options)
+        self._corrector = options.corrector
+        base, own = self.name, {}
+        if (options.corrector / FILE).exists():
+            manifest = read_manifest(options.corrector)
+            self.name, own = manifest.identity, dict(manifest.details)
+            if own.get("base") != base:
+                raise CheckpointError(
+                    f"The corrector {self.name} was tuned on {own.get('base')}, not on {base}; name that checkpoint."
+                )
+        else:
+            self.name = identity(options.corrector, None)
+        self._kind, self._scale = own.get("kind", LORA), float(own.get("scale", 1.0))
+        self._condition = _options(own["condition"]) if "condition" in own else RELEASE
+        self._padding = int(own.get("padding", 512))
+        known = self.capabilities
+        self.capabilities = Capabilities(
+            corrects=True, multiple=16 * self._condition.reduction, smallest=known.smallest, largest=known.largest,
+            words=known.words, longest_prompt=known.longest_prompt,
+        )  # fmt: skip
+        self.settings: Mapping[str, Scalar] = {
+            **self.settings, "base": base, "attention": self._condition.attention.value,
+            "lora": self._condition.lora.value, "positions": self._condition.positions.value,
+        }  # fmt: skip
+
+    def layout(self, recipe: Recipe) -> tuple[int, int, int, float, int]:
+        """Return size, steps, guidance and the text padding the corrector was tuned with."""
+        return (recipe.width, recipe.height, recipe.steps, recipe.guidance, self._padding)
+
+    def generate(self, requests: Sequence[PaintRequest]) -> Sequence[Painting | Failure]:
+        """Correct pictures of one layout.
+
+        Raises:
+            CheckpointError: if the weights cannot be read.
+            ValueError: if a request has no parent.
+        """
+        import torch
+
+        if any(request.parent is None for request in requests):
+            raise ValueError("A correction needs its parent's pixels.")
+        padded = list(requests)
+        if self._options.pad_batches:
+            padded += [padded[-1]] * (self.batch_size - len(padded))
+        first = padded[0].recipe
+        noise = [torch.Generator("cpu").manual_seed(request.recipe.seed) for request in padded]
+        with quiet("transformers", "diffusers"):
+            pictures = self._pipe(
+                [self._spelled(request.recipe.prompt) for request in padded],
+                prompt_2=[self._text(request.recipe) for request in padded],
+                condition_image=[request.parent for request in padded],
+                width=first.width, height=first.height, num_inference_steps=first.steps,
+                guidance_scale=first.guidance, generator=noise,
+                max_sequence_length=self._padding,
+            ).images  # fmt: skip
+        return [
+            Painting(request.id, picture.convert("RGB"), first.steps)
+            for request, picture in zip(requests, pictures, strict=False)
+        ]
+
+    def _text(self, recipe: Recipe) -> str:
+        """Return what T5 reads."""
+        return correction_text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""))
+
+    @cached_property
+    def _pipe(self) -> Any:
+        import torch
+
+        from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
+
+        dtype = getattr(torch, self._options.dtype)
+        with quiet("transformers", "diffusers"):
+            try:
+                pipe = FluxReflectionPipeline.from_pretrained(self._folder, dtype=dtype, local_files_only=True)
+                if self._kind == TRANSFORMER:
+                    from diffusers import FluxTransformer2DModel
+
+                    tuned = FluxTransformer2DModel.from_pretrained(
+                        self._corrector / TRANSFORMER, dtype=dtype, local_files_only=True
+                    )
+                    pipe.register_modules(transformer=tuned)
+                else:
+                    pipe.load_lora_weights(self._corrector, local_files_only=True)
+                    pipe.set_adapters(pipe.get_active_adapters(), adapter_weights=self._scale)
+            except (OSError, ValueError, RuntimeError, KeyError) as error:
+                raise CheckpointError(f"The corrector in {self._corrector} cannot be read: {error}") from error
+        pipe.condition_options = self._condition
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(self._device)
+
+
+def _options(data: Mapping[str, Any]) -> ConditionOptions:
+    return ConditionOptions(
+        Attention(data["attention"]), LoraTokens(data["lora"]), Positions(data["positions"]), int(data["reduction"])
+    )
+
+
+def _needs(options: CorrectorOptions) -> list[str]:
+    found = flux_needs(options)
+    if (options.corrector / FILE).exists():
+        return found + problems(options.corrector)
+    if not list(options.corrector.glob("*.safetensors")):
+        found.append(f"{options.corrector} holds no LoRA (*.safetensors); give the folder of a corrector")
+    return found
+
+
+SPEC = ModelSpec(
+    (Role.CORRECTOR,),
+    CorrectorOptions,
+    FluxCorrector,
+    _needs,
+    "Corrections by FLUX with a corrector's LoRA or weights.",
+)

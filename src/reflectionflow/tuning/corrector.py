@@ -1,0 +1,266 @@
+"""Reflection tuning: teach a FLUX generator to paint a flawed picture again, better, as a reflection says.
+
+ReflectionFlow section 3.2, with the values of the release's `train_flux` as defaults: flow matching on the enhanced
+picture, conditioned on prompt, reflection and flawed picture by joint attention. What is tuned is a LoRA, or with rank
+0 all weights of the transformer; text encoders and autoencoder stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.genref.index import index_of, readable
+from reflectionflow.genref.shards import shards_of
+from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
+from reflectionflow.models.corrector import LORA, TRANSFORMER
+from reflectionflow.models.loading import quiet
+from reflectionflow.models.manifest import write_manifest
+from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.loop import Progress, is_main_process, train
+from reflectionflow.tuning.triplets import TripletData, TripletSection, broken_sentence
+from reflectionflow.tuning.vae import save_rows, to_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+TARGETS = (
+    r"(x_embedder|transformer_blocks\.\d+\.(norm1\.linear|attn\.to_[qkv]|attn\.to_out\.0|ff\.net\.2)"
+    r"|single_transformer_blocks\.\d+\.(norm\.linear|proj_mlp|proj_out|attn\.to_[qkv]))"
+)
+"""The 343 linear layers of the published FLUX-Corrector."""
+
+
+class BaseSection(Section):
+    """What is tuned."""
+
+    checkpoint: str = Field(description="Folder of a FluxPipeline in diffusers layout.")
+    guidance: float = Field(default=1.0, ge=0, description="Guidance the model is told while it learns.")
+    checkpointing: bool = Field(default=False, description="Gradient checkpointing: less memory, a third more time.")
+
+
+class ConditionSection(Section):
+    """The condition stream; see `models.condition.options`."""
+
+    attention: Attention = Attention.INDEPENDENT
+    lora: LoraTokens = LoraTokens.ALL
+    positions: Positions = Positions.ALIGNED
+    reduction: int = Field(default=2, gt=0)
+
+
+class LoraSection(Section):
+    """The LoRA, or with rank 0 all weights."""
+
+    rank: int = Field(default=32, ge=0)
+    alpha: float = Field(default=32.0, gt=0)
+    targets: str = Field(default=TARGETS, description="Pattern of the names of the layers that get one.")
+
+
+class FlowSection(Section):
+    """Noise levels seen: sigmoid of a normal draw, shifted as at inference for large pictures if wanted."""
+
+    mean: float = 0.0
+    shift: float = Field(default=1.0, gt=0, description="Resolution shift: level · shift / (1 + (shift - 1) · level).")
+
+
+class CorrectorConfig(Section):
+    """A configuration of `reflectionflow tune corrector`."""
+
+    run: RunSection
+    optimiser: OptimiserSection
+    base: BaseSection
+    data: TripletSection
+    condition: ConditionSection = ConditionSection()
+    lora: LoraSection = LoraSection()
+    flow: FlowSection = FlowSection()
+
+
+def conditioned(transformer: Any) -> torch.nn.Module:
+    """Wrap the transformer so that one `forward` takes latents, texts and condition to the velocity."""
+    import torch
+
+    from reflectionflow.models.condition.transformer import CONDITION, Condition
+
+    class Corrector(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(
+            self, noisy: torch.Tensor, level: torch.Tensor, guidance: torch.Tensor, pooled: torch.Tensor,
+            words: torch.Tensor, places: torch.Tensor, condition: Condition,
+        ) -> torch.Tensor:  # fmt: skip
+            velocity: torch.Tensor = self.transformer(
+                hidden_states=noisy, timestep=level, guidance=guidance, pooled_projections=pooled,
+                encoder_hidden_states=words, txt_ids=torch.zeros(words.shape[1], 3, device=noisy.device),
+                img_ids=places, joint_attention_kwargs={CONDITION: condition}, return_dict=False,
+            )[0]  # fmt: skip
+            return velocity
+
+    return Corrector()
+
+
+class CorrectorProgram:
+    """The corrector, its loss and its validation."""
+
+    def __init__(self, config: CorrectorConfig, pipe: Any, data: TripletData, device: torch.device) -> None:
+        import torch
+
+        self.config, self.pipe, self.data = config, pipe.to(device), data
+        self.options = ConditionOptions(**config.condition.model_dump())
+        if config.optimiser.method == "muon" and config.lora.rank:
+            raise MisuseError("Muon is for full-rank training; use adamw or prodigy with a LoRA, or set lora.rank = 0.")
+        for part in (pipe.vae, pipe.text_encoder, pipe.text_encoder_2, pipe.transformer):
+            part.requires_grad_(False)
+        if config.lora.rank:
+            from peft import LoraConfig
+
+            torch.manual_seed(config.run.seed)
+            lora = LoraConfig(
+                r=config.lora.rank, lora_alpha=config.lora.alpha, init_lora_weights="gaussian",
+                target_modules=config.lora.targets,
+            )  # fmt: skip
+            pipe.transformer.add_adapter(lora)
+        else:
+            pipe.transformer.requires_grad_(True)
+        if config.base.checkpointing:
+            pipe.transformer.enable_gradient_checkpointing()
+        self.modules = conditioned(pipe.transformer)
+
+    def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return packed latents of uint8 pictures [n, h, w, 3]."""
+        vae = self.pipe.vae
+        latents = vae.encode(to_tensor(pictures).to(vae.dtype)).latent_dist.mode()
+        latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        packed: torch.Tensor = self.pipe._pack_latents(latents, *latents.shape)
+        return packed.float()
+
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Mean squared error to noise - latents over all image tokens."""
+        import torch
+
+        from reflectionflow.models.condition.transformer import Condition
+
+        device, size = batch["good"].device, self.config.data.size // 16
+        with torch.no_grad():
+            clean, given = self._latents(batch["good"]), self._latents(batch["bad"])
+            pooled = self.pipe.text_encoder(batch["clip"]).pooler_output
+            words = self.pipe.text_encoder_2(batch["t5"])[0]
+            nothing = self.pipe._get_clip_prompt_embeds([""], device=device)
+        level = torch.sigmoid(torch.randn(len(clean), device=device) + self.config.flow.mean)
+        level = level * self.config.flow.shift / (1 + (self.config.flow.shift - 1) * level)
+        noise = torch.randn_like(clean)
+        noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
+        side = size // self.options.reduction
+        independent = self.options.attention is Attention.INDEPENDENT
+        ids = condition_ids(self.options, side, side).to(device)
+        condition = Condition(given, ids, self.options, nothing if independent else None)
+        guidance = torch.full((len(clean),), self.config.base.guidance, device=device)
+        places = self.pipe._prepare_latent_image_ids(len(clean), size, size, device, torch.float32)
+        predicted = self.modules(noisy, level, guidance, pooled, words, places, condition).float()
+        return (predicted - (noise - clean)).square().mean(), {"edits cut off": batch["cut"].float()}
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Correct held-out pictures from fixed noise: rows of flawed, painted and enhanced ones, and their loss."""
+        import torch
+
+        shown = [entry.read() for entries in self.data.held_out.values() for entry in entries[:3]]
+        if not shown:
+            return {}
+        rng = np.random.default_rng(99)
+        size = self.config.data.size
+        self.pipe.condition_options = self.options
+        self.pipe.set_progress_bar_config(disable=True)
+        with torch.no_grad():
+            items = [self.data.item(triplet, rng)[0] for triplet in shown]
+            torch.manual_seed(5)
+            batch = self.data.collate(items) | {"cut": torch.tensor(0)}
+            device = next(self.pipe.transformer.parameters()).device
+            loss, _ = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
+            painted = self.pipe(
+                [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
+                condition_image=[triplet.bad.resize((size, size)) for triplet in shown], height=size, width=size,
+                num_inference_steps=20, max_sequence_length=self.config.data.padding, output_type="pt",
+                generator=[torch.Generator("cpu").manual_seed(number) for number in range(len(items))],
+            ).images  # fmt: skip
+        rows = [
+            to_tensor(np.stack([np.asarray(getattr(t, s).resize((size, size))) for t in shown]))
+            for s in ("bad", "good")
+        ]
+        save_rows([rows[0], painted.float().cpu() * 2 - 1, rows[1]], folder / f"corrector-{step}.png")
+        return {"loss": float(loss)}
+
+
+def save(program: CorrectorProgram, output: Path, base: str) -> None:
+    """Save the LoRA under diffusers' names, or the whole transformer, and how it conditions, in a manifest."""
+    import torch
+
+    output.mkdir(parents=True, exist_ok=True)
+    transformer = program.pipe.transformer
+    with quiet("transformers", "diffusers"):
+        if program.config.lora.rank:
+            from peft.utils import get_peft_model_state_dict
+
+            weights = {
+                name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(transformer).items()
+            }
+            type(program.pipe).save_lora_weights(output, weights)
+        else:
+            transformer.to(torch.bfloat16).save_pretrained(output / TRANSFORMER, safe_serialization=True)
+    kind = LORA if program.config.lora.rank else TRANSFORMER
+    alpha = program.config.lora.alpha / program.config.lora.rank if program.config.lora.rank else 1.0
+    options = {name: getattr(value, "value", value) for name, value in asdict(program.options).items()}
+    write_manifest(
+        output,
+        name="flux-corrector",
+        kind=kind,
+        scale=alpha,
+        base=base,
+        condition=options,
+        padding=program.config.data.padding,
+    )
+
+
+def run(config: CorrectorConfig, report: Callable[[Progress], None], say: Callable[[str], None]) -> Mapping[str, float]:
+    """Tune and save a corrector; return its validation metrics.
+
+    Raises:
+        CheckpointError: if the base model cannot be read.
+        MisuseError: if there are no shards or none of their samples is readable.
+    """
+    import torch
+    from accelerate import PartialState
+
+    from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
+    from reflectionflow.models.flux import read_details
+
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    broken: Counter[str] = Counter()
+    index = readable(index_of(shards_of(Path(config.data.shards))), broken)
+    if broken:
+        say(broken_sentence(broken))
+    if not len(index):
+        raise MisuseError(f"No sample of {config.data.shards} can be read; build or fetch it again.")
+    folder = Path(config.base.checkpoint)
+    try:
+        with quiet("transformers", "diffusers"):
+            pipe = FluxReflectionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
+    words = (pipe.tokenizer, pipe.tokenizer_2)
+    data = TripletData(config.data, index, config.condition.reduction, words, config.run.seed)
+    program = CorrectorProgram(config, pipe, data, PartialState().device)
+    train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
+    metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
+    save(program, Path(config.run.output), read_details(folder)[0])
+    return metrics

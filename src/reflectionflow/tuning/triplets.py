@@ -1,0 +1,161 @@
+"""What a corrector is shown at a step: triplets of the mixture, cropped alike, with the published drops."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from reflectionflow.genref.index import Index
+from reflectionflow.genref.shards import Triplet
+from reflectionflow.prompts.correction import correction_text
+from reflectionflow.tuning.config import Section
+
+if TYPE_CHECKING:
+    import torch
+
+SHORTEST = 5
+"""Reflections of fewer characters are dropped, as in the release."""
+PUBLISHED = {
+    "general": (0.1, 0.3),
+    "length": (0.1, 0.3),
+    "rule": (0.1, 0.4),
+    "editing": (0.7, 0.0),
+}
+JOIN = ". "
+
+
+class TripletSection(Section):
+    """Which triplets are seen, and what is dropped of them (ReflectionFlow, appendix; release `train_flux`)."""
+
+    shards: str = Field(description="Folder of GenRef shards.")
+    size: int = Field(gt=0, multiple_of=32, description="Width and height of the target in pixels.")
+    padding: int = Field(
+        default=512, gt=0, description="T5 tokens of a text; longer reflections lose their last edits."
+    )
+    mixture: dict[str, tuple[float, float]] = Field(
+        default=PUBLISHED, description="Weight of each subset at the first step and from the end of the warm-up on."
+    )
+    warmup: int = Field(default=5000, ge=0, description="Steps over which the mixture changes, linearly.")
+    drop_text: float = Field(default=0.1, ge=0, lt=1, description="Share of items without a text for T5.")
+    drop_image: float = Field(default=0.1, ge=0, lt=1, description="Share with a black condition and no reflection.")
+    drop_reflection: float = Field(default=0.1, ge=0, lt=1, description="Share without a reflection.")
+    keep_out: int = Field(default=0, ge=0, description="Last samples of each subset that only validation sees.")
+
+
+def mixture(section: TripletSection, step: int) -> dict[str, float]:
+    """Return the weights of the subsets at a step: a pure function of it, whatever the number of processes."""
+    done = 1.0 if section.warmup == 0 else min(1.0, step / section.warmup)
+    weights = {name: first + (last - first) * done for name, (first, last) in section.mixture.items()}
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item: the target, the condition, and both texts."""
+
+    good: np.ndarray
+    bad: np.ndarray
+    prompt: str
+    text: str
+
+
+def same_crop(triplet: Triplet, size: int, reduction: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return target and condition of a triplet: the shorter edge scaled to `size`, one random crop for both.
+
+    Returns:
+        uint8 arrays [size, size, 3] and [size / reduction, size / reduction, 3].
+    """
+    width, height = triplet.good.size
+    scale = size / min(width, height)
+    scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
+    x = int(rng.integers(0, scaled[0] - size + 1))
+    y = int(rng.integers(0, scaled[1] - size + 1))
+    good, bad = (
+        image if image.size == scaled else image.resize(scaled, Image.Resampling.LANCZOS)
+        for image in (triplet.good, triplet.bad)
+    )
+    box = (x, y, x + size, y + size)
+    small = size // reduction
+    return np.asarray(good.crop(box)), np.asarray(bad.crop(box).resize((small, small), Image.Resampling.LANCZOS))
+
+
+def fitted(words: Any, prompt: str, reflection: str, length: int) -> tuple[str, int]:
+    """Return the correction text within `length` tokens, and how many edits it lost: the last ones first."""
+    edits = reflection.split(JOIN)
+    for count in range(len(edits), 0, -1):
+        text = correction_text(prompt, JOIN.join(edits[:count]))
+        if len(words(text).input_ids) <= length:
+            return text, len(edits) - count
+    return correction_text("", edits[0]).strip(), len(edits) - 1
+
+
+class TripletData:
+    """The triplets of each step."""
+
+    def __init__(
+        self, section: TripletSection, index: Index, reduction: int, words: tuple[Any, Any], seed: int
+    ) -> None:
+        self._section, self._reduction, self._seed = section, reduction, seed
+        self._clip, self._t5 = words
+        held = section.keep_out
+        self._seen = {n: e[: len(e) - held] for n, e in index.subsets.items() if len(e) > held}
+        self.held_out = {n: e[len(e) - held :] for n, e in index.subsets.items() if held}
+
+    def subset(self, step: int, rng: np.random.Generator) -> str:
+        """Draw a subset by the mixture, among those that are there."""
+        weights = {name: weight for name, weight in mixture(self._section, step).items() if name in self._seen}
+        names, values = list(weights), np.asarray(list(weights.values()))
+        if not names or values.sum() <= 0:
+            names, values = list(self._seen), np.ones(len(self._seen))
+        return names[int(rng.choice(len(names), p=values / values.sum()))]
+
+    def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
+        """Return "good" [n, s, s, 3] and "bad" uint8, "clip" and "t5" ids, and how many edits were "cut" off."""
+        items, cut = [], 0
+        for _ in range(share):
+            name = self.subset(step, rng)
+            entries = self._seen[name]
+            item, lost = self.item(entries[int(rng.integers(len(entries)))].read(), rng)
+            items.append(item)
+            cut += lost
+        return self.collate(items) | {"cut": _tensor(cut)}
+
+    def item(self, triplet: Triplet, rng: np.random.Generator) -> tuple[Shown, int]:
+        """Return a triplet as it is shown, with drops drawn, and how many edits did not fit."""
+        section = self._section
+        good, bad = same_crop(triplet, section.size, self._reduction, rng)
+        no_image = triplet.subset != "editing" and rng.random() < section.drop_image
+        no_reflection = rng.random() < section.drop_reflection or len(triplet.reflection) < SHORTEST or no_image
+        text, lost = fitted(self._t5, triplet.prompt, "" if no_reflection else triplet.reflection, section.padding)
+        if rng.random() < section.drop_text:
+            text = ""
+        return Shown(good, np.zeros_like(bad) if no_image else bad, triplet.prompt, text), lost
+
+    def collate(self, items: list[Shown]) -> dict[str, torch.Tensor]:
+        """Return items as tensors."""
+        shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        clip = self._clip([item.prompt for item in items], max_length=min(77, self._section.padding), **shared)
+        t5 = self._t5([item.text for item in items], max_length=self._section.padding, **shared)
+        return {
+            "good": _tensor(np.stack([item.good for item in items])),
+            "bad": _tensor(np.stack([item.bad for item in items])),
+            "clip": clip.input_ids,
+            "t5": t5.input_ids,
+        }
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    import torch
+
+    return torch.as_tensor(value)
+
+
+def broken_sentence(broken: Counter[str]) -> str:
+    """Return what is left out of the training data, as one sentence."""
+    return "Left out: " + "; ".join(f"{count} samples, {reason}" for reason, count in sorted(broken.items())) + "."

@@ -1,0 +1,272 @@
+"""Reflection tuning on tiny random models of the real classes: data, mixture, drops, resuming, saving, correcting."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from reflectionflow.cli import app
+from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.genref.build import Source, build, shares
+from reflectionflow.genref.index import index_of, readable
+from reflectionflow.genref.shards import Triplet, read_manifest, read_triplets, shards_of, write_shards
+from reflectionflow.models.corrector import SPEC, CorrectorOptions, FluxCorrector
+from reflectionflow.roles import PaintRequest
+from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
+from reflectionflow.tuning import corrector
+from reflectionflow.tuning.loop import step_rng
+from reflectionflow.tuning.triplets import PUBLISHED, TripletData, TripletSection, fitted, mixture, same_crop
+from reflectionflow.types import Recipe
+from tests.support.tiny import tiny_generator
+
+WORDS = (clip_tokenizer(), t5_tokenizer())
+
+
+def never(*_):
+    raise AssertionError("editing needs no painted pool")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("genref")
+    build([Source.EDITING], 15, 3, folder, never, {"stack": "scenes"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_generator(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def config(folder, base, shards, steps, **more):
+    run = {
+        "steps": steps, "batch": 2, "output": str(folder / "model"), "state": str(folder / "state"),
+        "checkpoint_every": 2, "sample_every": 100, "precision": "no",
+    }  # fmt: skip
+    data = {
+        "run": run | more.pop("run", {}),
+        "optimiser": {"learning_rate": 1e-2, "warmup": 1},
+        "base": {"checkpoint": str(base), "checkpointing": more.pop("checkpointing", False)},
+        "lora": {"rank": 2, "alpha": 4.0},
+        "data": {"shards": str(shards), "size": 128, "padding": 64, "keep_out": 1},
+    }
+    return corrector.CorrectorConfig.model_validate(data | more)
+
+
+def quiet(*_):
+    return None
+
+
+def losses(folder, step):
+    return json.loads((folder / "state" / f"step-{step}" / "losses.json").read_text())
+
+
+def test_the_same_build_gives_the_same_bytes_and_all_verbs(shards, tmp_path):
+    again = build([Source.EDITING], 15, 3, tmp_path, never, {"stack": "scenes"})
+    assert again == read_manifest(shards)
+    found = list(read_triplets(shards_of(shards), Counter()))
+    assert Counter(t.reflection.split()[0] for t in found) == dict.fromkeys(
+        ("add", "remove", "change", "replace", "move"), 3
+    )
+    assert 0 < sum(t.provenance["open"] for t in found) < 15
+
+
+def test_shares_of_the_sources_add_up():
+    assert sum(shares(list(Source), 1001).values()) == 1001
+    assert shares([Source.RULE], 7) == {Source.RULE: 7}
+
+
+def test_the_index_reads_what_the_stream_reads(shards):
+    index = index_of(shards_of(shards))
+    read = [entry.read() for entry in index.subsets["editing"]]
+    streamed = list(read_triplets(shards_of(shards), Counter()))
+    assert [(t.key, t.reflection, t.prompt) for t in read] == [(t.key, t.reflection, t.prompt) for t in streamed]
+    assert all(np.array_equal(np.asarray(a.good), np.asarray(b.good)) for a, b in zip(read, streamed, strict=True))
+
+
+def several(tmp_path, names=("general", "length", "rule", "editing"), each=4):
+    picture = Image.new("RGB", (64, 64), "red")
+    triplets = [
+        Triplet(f"{name}-{number}", picture, picture, "add a red star", "a photo of a star", name, {})
+        for name in names
+        for number in range(each)
+    ]
+    write_shards(triplets, tmp_path, {}, per_shard=5)
+    return index_of(shards_of(tmp_path))
+
+
+@pytest.mark.parametrize("step", [0, 2500, 5000, 90_000])
+def test_each_subset_is_drawn_as_often_as_the_mixture_says(tmp_path, step):
+    """Release defect T1: all four streams gave the last subset."""
+    section = TripletSection(shards="", size=64, warmup=5000)
+    data = TripletData(section, several(tmp_path), 2, WORDS, 0)
+    counts = Counter(data.subset(step, step_rng(1, step * 2000 + draw)) for draw in range(1000))
+    for name, weight in mixture(section, step).items():
+        assert counts[name] / 1000 == pytest.approx(weight, abs=0.05)
+
+
+def test_the_mixture_goes_from_the_published_first_to_the_published_last_weights():
+    section = TripletSection(shards="", size=64, warmup=5000)
+    assert mixture(section, 0) == pytest.approx({name: first for name, (first, _) in PUBLISHED.items()})
+    assert mixture(section, 7000) == pytest.approx({name: last for name, (_, last) in PUBLISHED.items()})
+
+
+def test_drops_are_the_published_ones(tmp_path):
+    section = TripletSection(shards="", size=64)
+    index = several(tmp_path)
+    data = TripletData(section, index, 2, WORDS, 0)
+    rng = np.random.default_rng(0)
+
+    def shown(name):
+        entry = index.subsets[name][0].read()
+        return [data.item(entry, rng)[0] for _ in range(2000)]
+
+    rule, editing = shown("rule"), shown("editing")
+    black = np.mean([not item.bad.any() for item in rule])
+    assert black == pytest.approx(0.1, abs=0.03)
+    assert not any(not item.bad.any() for item in editing), "an edit without its picture teaches nothing"
+    assert all("[Reflexion]" not in item.text for item in rule if not item.bad.any())
+    assert np.mean([item.text == "" for item in rule]) == pytest.approx(0.1, abs=0.03)
+    told = [item for item in editing if item.text]
+    assert np.mean(["[Reflexion]" in item.text for item in told]) == pytest.approx(0.9, abs=0.03)
+    assert all(item.prompt == "a photo of a star" for item in rule), "CLIP always reads the bare prompt"
+
+
+def test_a_long_reflection_keeps_its_first_edits_and_says_how_many_it_lost():
+    edits = [f"add a {color} star at the top" for color in ("red", "blue", "green")]
+    text, lost = fitted(WORDS[1], "a photo of a star", ". ".join(edits), 24)
+    assert lost == 1
+    assert text.endswith(edits[1])
+    text, lost = fitted(WORDS[1], "a photo of a star " * 20, ". ".join(edits), 16)
+    assert edits[0] in text
+    assert lost == 2
+
+
+def test_target_and_condition_are_cropped_alike():
+    ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[None, :, None] * 2, (64, 96, 3)).copy()
+    picture = Image.fromarray(ramp)
+    triplet = Triplet("0", picture, picture, "x", "y", "rule", {})
+    for seed in range(5):
+        good, bad = same_crop(triplet, 64, 2, np.random.default_rng(seed))
+        assert good.shape == (64, 64, 3)
+        assert bad.shape == (32, 32, 3)
+        assert abs(int(good[0, 0, 0]) - int(bad[0, 0, 0])) <= 4
+
+
+def test_a_resumed_tuning_equals_an_uninterrupted_one_and_saves_what_the_adapter_loads(base, shards, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    corrector.run(config(whole, base, shards, 4), quiet, quiet)
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "state" / "step-4")
+    shutil.rmtree(cut / "model")
+    corrector.run(config(cut, base, shards, 4), quiet, quiet)
+    assert losses(cut, 4) == losses(whole, 4)
+    name = "pytorch_lora_weights.safetensors"
+    assert (cut / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+    options = CorrectorOptions(checkpoint=base, corrector=whole / "model", device="cpu", dtype="float32")
+    assert SPEC.needs(options) == []
+    painter = FluxCorrector(options)
+    assert painter.capabilities.corrects
+    flawed = Image.new("RGB", (128, 128), "blue")
+
+    def paint(reflection, parent):
+        recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5, parent="x", reflection=reflection)
+        return np.asarray(painter.generate([PaintRequest(recipe, parent)])[0].image)
+
+    first = paint("add a red star", flawed)
+    assert np.array_equal(first, paint("add a red star", flawed))
+    assert not np.array_equal(first, paint("remove the blue heart and add a moon", flawed))
+    assert not np.array_equal(first, paint("add a red star", Image.new("RGB", (128, 128), "white")))
+
+
+def test_parts_of_a_batch_and_checkpointing_train_as_well(base, shards, tmp_path):
+    corrector.run(config(tmp_path, base, shards, 2, run={"accumulate": 2}, checkpointing=True), quiet, quiet)
+    assert len(losses(tmp_path, 2)) == 2
+
+
+def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
+    corrector.run(config(tmp_path, base, shards, 2, lora={"rank": 0}), quiet, quiet)
+    options = CorrectorOptions(checkpoint=base, corrector=tmp_path / "model", device="cpu", dtype="float32")
+    painter = FluxCorrector(options)
+    recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5, parent="x", reflection="add a star")
+    assert painter.generate([PaintRequest(recipe, Image.new("RGB", (128, 128)))])[0].image.size == (128, 128)
+
+
+def test_prodigy_trains(base, shards, tmp_path):
+    settings = {"optimiser": {"method": "prodigy", "learning_rate": 1.0, "warmup": 0, "final": 1.0, "ema": 0.0}}
+    corrector.run(config(tmp_path, base, shards, 3, **settings), quiet, quiet)
+    assert all(np.isfinite(losses(tmp_path, 3)))
+
+
+def test_a_corrector_of_another_base_and_one_that_is_absent_are_refused(base, shards, tmp_path):
+    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet)
+    other = tiny_generator(tmp_path / "other", seed=5)
+    with pytest.raises(CheckpointError, match="was tuned on"):
+        FluxCorrector(CorrectorOptions(checkpoint=other, corrector=tmp_path / "model"))
+    missing = CorrectorOptions(checkpoint=base, corrector=tmp_path / "nothing")
+    assert "holds no LoRA" in " ".join(SPEC.needs(missing))
+
+
+def test_broken_samples_are_told_and_left_out(base, tmp_path):
+    index = several(tmp_path, names=("rule",), each=3)
+    entry = index.subsets["rule"][1]
+    offset = next(offset for name, offset, _ in entry.members if name == "good_image.jpg")
+    data = bytearray(entry.shard.read_bytes())
+    data[offset : offset + 200] = bytes(200)
+    entry.shard.write_bytes(bytes(data))
+    broken = Counter()
+    assert len(readable(index_of(shards_of(tmp_path)), broken)) == 2
+    assert broken == {"good_image cannot be decoded": 1}
+    with pytest.raises(MisuseError, match="genref build"):
+        shards_of(tmp_path / "empty")
+
+
+@pytest.mark.trained
+def test_from_an_empty_folder_to_a_corrected_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exit_code == 0, done.output
+        return done
+
+    smoke = Path(__file__).parents[2] / "configs" / "tuning" / "scenes-smoke.toml"
+    shipped = Path(corrector.__file__).parents[1] / "scenes" / "checkpoints" / "generator"
+    call("genref", "build", "--source", "editing", "--triplets", "20", "--out", "genref")
+    call("genref", "check", "genref")
+    call(
+        "tune", "corrector", str(smoke), "--out", "corrector", "--set", "data.shards=genref", "--set", "run.steps=2",
+        "--set", f"base.checkpoint={shipped}",
+    )  # fmt: skip
+    Image.new("RGB", (128, 128), "lightblue").save("flawed.png")
+    told = call(
+        "correct", "flawed.png", "--prompt", "a photo of a red star", "--reflection", "add a red star in the middle",
+        "--corrector", "corrector", "--out", "better.png", "--steps", "2", "--json",
+    )  # fmt: skip
+    assert Image.open("better.png").size == (128, 128)
+    assert '"reflection": "add a red star in the middle"' in told.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["flawed.png", "--prompt", "a zebra", "--reflection", "add a star"], "zebra"),
+        (["none.png", "--prompt", "a star", "--reflection", "add a star"], "no picture"),
+        (["flawed.png", "--prompt", "a star", "--reflection", " "], "both need a text"),
+    ],
+)
+def test_mistakes_of_a_correction_are_told_without_a_traceback(base, shards, tmp_path, monkeypatch, arguments, said):
+    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet)
+    monkeypatch.setattr("reflectionflow.models.flux.SHIPPED", base)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (128, 128)).save("flawed.png")
+    done = CliRunner().invoke(app, ["correct", *arguments, "--corrector", str(tmp_path / "model"), "--out", "x.png"])
+    assert done.exit_code == 2, done.output
+    assert said in done.output
