@@ -76,6 +76,7 @@ def test_the_same_build_gives_the_same_bytes_and_all_verbs(shards, tmp_path):
         ("add", "remove", "change", "replace", "move"), 3
     )
     assert 0 < sum(t.provenance["open"] for t in found) < 15
+    assert "| editing | 15 |" in (tmp_path / "README.md").read_text()
 
 
 def test_shares_of_the_sources_add_up():

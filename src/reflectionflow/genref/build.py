@@ -8,11 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from reflectionflow.genref.card import card
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool
 from reflectionflow.genref.shards import write_shards
 from reflectionflow.genref.sources import editing, rule, scored
 
+CARD = "README.md"
 SHARE = {"rule": 0.3, "reward": 0.2, "length": 0.2, "editing": 0.3}
 """How `all` divides the triplets."""
 
@@ -70,4 +72,6 @@ def build(
         samples += [pair.triplet(number) for number, pair in enumerate(found)]
         dropped[source.value] = dict(sorted(drops.items()))
     told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
-    return write_shards(samples, folder, {**about, **told})
+    manifest = write_shards(samples, folder, {**about, **told})
+    (folder / CARD).write_text(card(manifest), "utf-8")
+    return manifest

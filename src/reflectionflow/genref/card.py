@@ -1,0 +1,53 @@
+"""The data card of a build: what it is, where it comes from, what was left out, and what not to use it for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ORIGINS = {
+    "rule": "many pictures of verifiable prompts, judged by GenEval's rules over detector A; each failure with the "
+    "passing picture nearest to it",
+    "general": "captions of scenes; the worst and one of the best pictures by the mean rank of the verifier's score and "
+    "of the nearness to the captioned scene",
+    "length": "pictures of the short and of the detailed caption of one scene; the prompt is the short one",
+    "editing": "exact edits of rendered scenes; the prompt leaves half of them open",
+}
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """Return the card of a finished build as Markdown with the hub's front matter."""
+    counts = manifest["subsets"]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "task_categories: [image-to-image]",
+        "tags: [genref, reflection, scenes]",
+        "---",
+        "# GenRef of Scenes",
+        "",
+        f"{manifest['samples']} triplets of a flawed picture, an enhanced picture, and the reflection that leads from one "
+        f"to the other, painted by the stack `{manifest.get('stack', '?')}`, seed {manifest['seed']}.",
+        "",
+        "| subset | triplets | made of |",
+        "|---|---|---|",
+        *(f"| {name} | {count} | {ORIGINS.get(name, '')} |" for name, count in counts.items()),
+        "",
+        "- **Layout**: WebDataset shards; `good_image.jpg`, `bad_image.jpg` (quality 95, no chroma subsampling), "
+        "`reflection.txt`, `prompt.txt`, `subset.txt`, and `provenance.json` with candidates, seeds, edits and the "
+        "teacher's comparison.",
+        "- **Reflections** are written by a program that reads the scene graphs a trained detector sees, not by people.",
+        "- **Combinations** held out for validation and test are in no picture or text of the sources editing, general "
+        "and length, and in no prompt of rule; painted pictures may show them by mistake.",
+        "- **Use**: tuning a corrector of Scenes. It teaches nothing about photographs.",
+        "",
+        "## Left out",
+        "",
+        *_left_out(manifest["dropped"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(dropped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    told = [f"- {name}: {count} × {why}" for name, reasons in dropped.items() for why, count in reasons.items()]
+    return told or ["Nothing."]
