@@ -8,8 +8,8 @@ from typing import Any
 ORIGINS = {
     "rule": "many pictures of verifiable prompts, judged by GenEval's rules over detector A; each failure with the "
     "passing picture nearest to it",
-    "general": "captions of scenes; the worst and one of the best pictures by the mean rank of the verifier's score and "
-    "of the nearness to the captioned scene",
+    "general": "captions of scenes; the worst and one of the best pictures by the mean rank of the verifier's score "
+    "and of the nearness to the captioned scene",
     "length": "pictures of the short and of the detailed caption of one scene; the prompt is the short one",
     "editing": "exact edits of rendered scenes; the prompt leaves half of them open",
 }
@@ -26,8 +26,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         "---",
         "# GenRef of Scenes",
         "",
-        f"{manifest['samples']} triplets of a flawed picture, an enhanced picture, and the reflection that leads from one "
-        f"to the other, painted by the stack `{manifest.get('stack', '?')}`, seed {manifest['seed']}.",
+        f"{manifest['samples']} triplets of a flawed picture, an enhanced picture, and the reflection that leads from "
+        f"one to the other, painted by the stack `{manifest.get('stack', '?')}`, seed {manifest['seed']}.",
         "",
         "| subset | triplets | made of |",
         "|---|---|---|",
@@ -37,7 +37,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         "`reflection.txt`, `prompt.txt`, `subset.txt`, and `provenance.json` with candidates, seeds, edits and the "
         "teacher's comparison.",
         "- **Reflections** are written by a program that reads the scene graphs a trained detector sees, not by people.",
-        "- **Combinations** held out for validation and test are in no picture or text of the sources editing, general "
+        "- **Combinations** held out for validation and test are in no scene or text of the sources editing, general "
         "and length, and in no prompt of rule; painted pictures may show them by mistake.",
         "- **Use**: tuning a corrector of Scenes. It teaches nothing about photographs.",
         "",
