@@ -2,6 +2,7 @@
 
     python benchmarks/contact_sheets.py --kind singles --pictures 200 --out docs/labels/singles
     python benchmarks/contact_sheets.py --kind mixed --pictures 300 --out docs/labels/mixed
+    python benchmarks/contact_sheets.py --kind mixed --pictures 64 --split test --out docs/pictures/test
 
 `singles` paints "a photo of a star" and so on, the same number of each object; `mixed` paints validation prompts, the
 same number of each of the seven tags. Both are shuffled. Written are lossless sheets of 25 pictures (`sheet-01.webp`)
@@ -41,11 +42,11 @@ class Numbered:
     image: Image.Image
 
 
-def wanted(kind: str, pictures: int) -> tuple[list[Metadata], int, dict[str, int]]:
+def wanted(kind: str, pictures: int, split: Split) -> tuple[list[Metadata], int, dict[str, int]]:
     """Return the prompts, how many pictures each, and how many pictures a tag may give."""
     tags = TAGS[:1] if kind == "singles" else TAGS
     share = {tag: pictures // len(tags) + (place < pictures % len(tags)) for place, tag in enumerate(tags)}
-    prompts = [item for item in suite(Split.VALIDATION, max(share.values())) if item.tag in tags]
+    prompts = [item for item in suite(split, max(share.values())) if item.tag in tags]
     fewest = min(sum(item.tag == tag for item in prompts) for tag in tags)
     return prompts, -(-max(share.values()) // fewest), share
 
@@ -106,11 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=("singles", "mixed"), required=True)
     parser.add_argument("--pictures", type=int, required=True)
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--stack", default="scenes")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    pictures = painted(*wanted(asked.kind, asked.pictures), asked.stack, asked.seed)
+    pictures = painted(*wanted(asked.kind, asked.pictures, Split(asked.split)), asked.stack, asked.seed)
     asked.out.mkdir(parents=True, exist_ok=True)
     for number, sheet in enumerate(sheets(pictures), 1):
         sheet.save(asked.out / f"sheet-{number:02}.webp", lossless=True)
