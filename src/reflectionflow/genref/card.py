@@ -36,7 +36,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         "- **Layout**: WebDataset shards; `good_image.jpg`, `bad_image.jpg` (quality 95, no chroma subsampling), "
         "`reflection.txt`, `prompt.txt`, `subset.txt`, and `provenance.json` with candidates, seeds, edits and the "
         "teacher's comparison.",
-        "- **Reflections** are written by a program that reads the scene graphs a trained detector sees, not by people.",
+        "- **Reflections** are written by a program that reads the scene graphs a detector sees, not by people.",
         "- **Combinations** held out for validation and test are in no scene or text of editing, general and "
         "length, and in no prompt of rule; painted pictures may show them by mistake.",
         "- **Use**: tuning a corrector of Scenes. It teaches nothing about photographs.",
