@@ -83,6 +83,7 @@ class DistilSection(Section):
     teacher: str = Field(description="Folder of the undistilled generator.")
     lowest: float = Field(default=1.0, ge=1)
     highest: float = Field(default=6.0, gt=1)
+    strength: float = Field(default=1.0, gt=0, description="The teacher is guided by 1 + strength · (guidance - 1).")
 
 
 class GeneratorConfig(Section):
@@ -266,7 +267,9 @@ class GeneratorProgram:
         with torch.no_grad():
             both = self.teacher(noisy.repeat(2, 1, 1, 1), level.repeat(2), guidance.repeat(2), clips, t5s).float()
         told, untold = both.chunk(2)
-        guided: torch.Tensor = untold + guidance.view(-1, 1, 1, 1) * (told - untold)
+        assert self.config.distil is not None
+        scale = 1 + self.config.distil.strength * (guidance.view(-1, 1, 1, 1) - 1)
+        guided: torch.Tensor = untold + scale * (told - untold)
         return guided
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
