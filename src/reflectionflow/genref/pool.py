@@ -19,6 +19,12 @@ Painter = Callable[[Sequence[str], int, int, Path], None]
 """Paints `images` pictures of each prompt with a seed into a run directory; a finished run costs nothing."""
 SIDE = 128.0
 CHUNK = 32
+MOST_PROMPTS = 48
+
+
+def prompts_a_round(wanted: int) -> int:
+    """Return how many prompts are painted before pairs are counted again."""
+    return min(MOST_PROMPTS, max(6, 2 * wanted))
 
 
 @dataclass(frozen=True)

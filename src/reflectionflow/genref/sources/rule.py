@@ -8,15 +8,13 @@ from itertools import chain, zip_longest
 
 from reflectionflow.geneval import Metadata, decide
 from reflectionflow.genref.pairs import Pair, joined, nearest, without_doubles
-from reflectionflow.genref.pool import Picture, Pool
+from reflectionflow.genref.pool import Picture, Pool, prompts_a_round
 from reflectionflow.genref.teacher import reflect
 from reflectionflow.models.detector import graded
 from reflectionflow.scenes.prompts import TAGS, suite
 from reflectionflow.scenes.splits import Split
 
 IMAGES = 8
-PROMPTS = 48
-"""Prompts of a round."""
 MOST = 3
 """Pairs of a prompt."""
 ROUNDS = 40
@@ -31,9 +29,10 @@ def prompts_of(number: int) -> list[Metadata]:
 def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """Paint and pair until there are enough pairs or no more prompts; prompts that always or never pass are dropped."""
     found: list[Pair] = []
-    asked = prompts_of(PROMPTS * ROUNDS // (len(TAGS) - 1))
+    size = prompts_a_round(wanted)
+    asked = prompts_of(size * ROUNDS // (len(TAGS) - 1))
     for turn in range(ROUNDS):
-        chosen = {item.prompt: item for item in asked[turn * PROMPTS : (turn + 1) * PROMPTS]}
+        chosen = {item.prompt: item for item in asked[turn * size : (turn + 1) * size]}
         if len(found) >= wanted or not chosen:
             break
         for prompt, pictures in pool.pictures(f"rule-{turn}", list(chosen), IMAGES, seed).items():

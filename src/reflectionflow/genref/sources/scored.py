@@ -13,7 +13,7 @@ import numpy as np
 
 from reflectionflow.genref.graph import Graph, distance, graph_of
 from reflectionflow.genref.pairs import Pair, joined
-from reflectionflow.genref.pool import SIDE, Picture, Pool
+from reflectionflow.genref.pool import SIDE, Picture, Pool, prompts_a_round
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.captions import CaptionMix, detailed_caption, short_caption
 from reflectionflow.scenes.claims import detections
@@ -22,7 +22,6 @@ from reflectionflow.scenes.world import Priors, Scene, draw_scene
 
 IMAGES = 6
 LENGTH_IMAGES = 2
-PROMPTS = 48
 ROUNDS = 40
 MARGIN = 0.4
 """Least difference of mean ranks, as a share of the number of pictures, between the worst and the best."""
@@ -31,9 +30,9 @@ NEARER = 0.3
 PRIORS = Priors(kind_weights=(2.0, 2.0, 6.0, 4.0, 2.0))
 
 
-def _scenes(seed: int, turn: int) -> list[Scene]:
+def _scenes(seed: int, turn: int, count: int) -> list[Scene]:
     rng = np.random.default_rng([seed, turn, 8])
-    return [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs()) for _ in range(PROMPTS)]
+    return [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs()) for _ in range(count)]
 
 
 def _short(scene: Scene, rng: np.random.Generator) -> str:
@@ -61,7 +60,7 @@ def reward_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> lis
         rng = np.random.default_rng([seed, turn, 9])
         asked = {
             (detailed_caption(scene, rng) if rng.random() < 0.5 else _short(scene, rng)): scene
-            for scene in _scenes(seed, turn)
+            for scene in _scenes(seed, turn, prompts_a_round(wanted))
         }
         for prompt, pictures in pool.pictures(f"reward-{turn}", list(asked), IMAGES, seed).items():
             pair = _best_and_worst(prompt, asked[prompt], pictures, seed, drops)
@@ -101,7 +100,10 @@ def length_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> lis
         if len(found) >= wanted:
             break
         rng = np.random.default_rng([seed, turn, 10])
-        asked = {(_short(scene, rng), detailed_caption(scene, rng)): scene for scene in _scenes(seed + 1, turn)}
+        asked = {
+            (_short(scene, rng), detailed_caption(scene, rng)): scene
+            for scene in _scenes(seed + 1, turn, prompts_a_round(wanted))
+        }
         prompts = list(dict.fromkeys(text for texts in asked for text in texts))
         pictures = pool.pictures(f"length-{turn}", prompts, LENGTH_IMAGES, seed)
         for (short, detailed), scene in asked.items():
