@@ -1,4 +1,4 @@
-"""Paint pictures for people to label, as numbered contact sheets that do not tell the prompt.
+"""Paint pictures to be labelled by looking, as numbered contact sheets that do not tell the prompt.
 
     python benchmarks/contact_sheets.py --kind singles --pictures 200 --out docs/labels/singles
     python benchmarks/contact_sheets.py --kind mixed --pictures 300 --out docs/labels/mixed

@@ -1,4 +1,4 @@
-"""How far detectors A and B agree with people about generated pictures.
+"""How far detectors A and B agree with a viewer about generated pictures.
 
     python benchmarks/labels.py singles docs/labels/singles
     python benchmarks/labels.py mixed docs/labels/mixed
@@ -67,7 +67,7 @@ def agreement(title: str, first: dict[int, bool], second: dict[int, bool], tags:
 
 
 def objects_table(title: str, told: dict[int, list[str]], found: dict[int, Found]) -> None:
-    """Print per class how many of the objects people saw were missed or coloured otherwise, and how many invented."""
+    """Print per class how many of the objects a viewer saw were missed or coloured otherwise, and how many invented."""
     seen, missed, invented, named, colored = Counter(), Counter(), Counter(), Counter(), Counter()
     for number, things in told.items():
         mine = Counter(thing.split()[-1] for thing in things)
@@ -109,14 +109,14 @@ def mixed(folder: Path) -> None:
 
     decided = {name: passing(seen) for name, seen in found.items()}
     for name in found:
-        agreement(f"A person, and detector {name}", verdicts, decided[name], tags)
+        agreement(f"The viewer, and detector {name}", verdicts, decided[name], tags)
     agreement("Detector A, and detector B", decided["A"], decided["B"], tags)
-    agreement("The person, and another person", verdicts, read(folder / "verdicts-again.json"), tags)
+    agreement("The viewer, and a second viewer", verdicts, read(folder / "verdicts-again.json"), tags)
     for name, seen in found.items():
-        objects_table(f"Objects a person saw, and detector {name}", objects, seen)
+        objects_table(f"Objects the viewer saw, and detector {name}", objects, seen)
     again = read(folder / "objects-again.json")
     same = sum(sorted(objects[number]) == sorted(again[number]) for number in again)
-    print(f"\nTwo people list the same objects and colours: {shown(same, len(again))}")
+    print(f"\nTwo viewers list the same objects and colours: {shown(same, len(again))}")
 
 
 def main() -> None:
