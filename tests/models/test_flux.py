@@ -46,7 +46,7 @@ def generator(checkpoint):
 def test_what_a_checkpoint_understands_is_known_before_its_weights_load(checkpoint):
     fresh = FluxGenerator(ScenesFluxOptions(checkpoint=checkpoint))
     assert fresh.name.startswith("scenes-flux@")
-    assert (fresh.defaults.width, fresh.defaults.steps, fresh.defaults.guidance) == (128, 20, 6.0)
+    assert (fresh.defaults.width, fresh.defaults.steps, fresh.defaults.guidance) == (128, 20, 3.5)
     assert "mushroom" in fresh.capabilities.words
     assert "_pipe" not in vars(fresh)
 

@@ -149,7 +149,7 @@ def test_a_stack_that_does_not_exist_names_those_that_do(name, said):
 
 def test_every_shipped_stack_is_counted_and_begins_with_its_command():
     folder = Path(stack.__file__).parent / "configs" / "stacks"
-    assert stack.shipped() == ("scenes", "flux-dev")
+    assert stack.shipped() == ("scenes", "flux-dev", "scenes-oracle")
     assert stack.shipped()[0] == stack.DEFAULT_STACK
     for name in stack.shipped():
         text = (folder / f"{name}.toml").read_text(encoding="utf-8")

@@ -53,8 +53,12 @@ class Picture:
 
     def image(self) -> Image.Image:
         """Return its pixels, RGB."""
-        with Image.open(self.path) as picture:
-            return picture.convert("RGB")
+        return _read(self.path)
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
 
 
 class Pool:
@@ -89,7 +93,7 @@ class Pool:
         pictures: dict[str, list[Picture]] = {prompt: [] for prompt in prompts}
         for start in range(0, len(rows), CHUNK):
             chosen, files = rows[start : start + CHUNK], paths[start : start + CHUNK]
-            seen = self._detector.detections([Image.open(file) for file in files])
+            seen = self._detector.detections([_read(file) for file in files])
             for (prompt, place, candidate, score), file, found in zip(chosen, files, seen, strict=True):
                 graph = graph_of(found, SIDE)
                 recipe = candidate.recipe
