@@ -251,7 +251,8 @@ def test_from_an_empty_folder_to_a_corrected_picture(tmp_path, monkeypatch):
         "correct", "flawed.png", "--prompt", "a photo of a red star", "--reflection", "add a red star in the middle",
         "--corrector", "corrector", "--out", "better.png", "--steps", "2", "--json",
     )  # fmt: skip
-    assert Image.open("better.png").size == (128, 128)
+    with Image.open("better.png") as better:
+        assert better.size == (128, 128)
     assert '"reflection": "add a red star in the middle"' in told.output
 
 

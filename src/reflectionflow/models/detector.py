@@ -34,9 +34,10 @@ LEAST = 0.05
 """Detections below this confidence are not reported."""
 MOST = 16
 STEEPNESS, OFFSET = 5.8, 1.0
-"""From the network's logit to that of the reported confidence: what is half-formed, 0.42 to the network, is reported as
-0.3, GenEval's threshold, and what is whole, 0.55 to 0.6, as 0.9, its threshold for counting. Set on the first 150 labelled
-pictures of docs/labels/mixed: on generated pictures the network is less sure than on renderings."""
+"""From the network's logit to that of the reported confidence. What is half-formed, 0.42 to the network, is reported as
+0.3, GenEval's threshold; what is whole, 0.55 to 0.6, as 0.9, its threshold for counting. Set on the first 150 labelled
+pictures of docs/labels/mixed: on generated pictures the network is less sure than on renderings.
+"""
 Detections = dict[str, list[Detection]]
 
 
