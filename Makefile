@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIGS ?= configs/tuning
-PROMPT ?= a photo of a red star left of a blue heart
+PROMPT ?= a photo of a tree and a house
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow check format models clean
