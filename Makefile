@@ -42,9 +42,9 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-models: $(READY) ## Train the Scenes models from nothing (CPU: a day on two cores; GPU: about an hour; resumable).
+models: $(READY) ## Train the Scenes models from nothing (about three hours on two cores; resumable).
 	@echo "Stages: autoencoder, generator, its distillation, detector, verifier, from $(CONFIGS)/."
-	@echo "Expect a day on two cores or about an hour on a GPU; stop at any time, 'make models' goes on."
+	@echo "Expect about three hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
