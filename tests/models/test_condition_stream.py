@@ -16,11 +16,7 @@ from reflectionflow.models.condition.options import (
     condition_ids,
 )
 from reflectionflow.models.condition.transformer import Condition, ConditionedFluxTransformer
-
-TARGET_PATTERN = (
-    r"(x_embedder|transformer_blocks\.\d+\.(norm1\.linear|attn\.to_[qkv]|attn\.to_out\.0|ff\.net\.2)"
-    r"|single_transformer_blocks\.\d+\.(norm\.linear|proj_mlp|proj_out|attn\.to_[qkv]))"
-)
+from reflectionflow.tuning.corrector import TARGETS
 
 
 def plain(seed=0):
@@ -33,7 +29,7 @@ def plain(seed=0):
 
 
 def with_lora(model, scale=0.3):
-    model.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=TARGET_PATTERN))
+    model.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=TARGETS))
     torch.manual_seed(7)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
@@ -196,7 +192,7 @@ def test_positions_of_the_release_stand_left_of_the_picture_and_aligned_ones_on_
 def test_the_lora_of_flux_dev_has_the_modules_and_shapes_of_the_published_corrector():
     with torch.device("meta"):
         model = FluxTransformer2DModel(guidance_embeds=True)
-        model.add_adapter(LoraConfig(r=32, lora_alpha=32, target_modules=TARGET_PATTERN))
+        model.add_adapter(LoraConfig(r=32, lora_alpha=32, target_modules=TARGETS))
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if "lora_A" in name}
     assert len(shapes) == 343
     count = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from reflectionflow.geneval import Metadata
 from reflectionflow.genref.graph import Graph, Match, Node, match
+from reflectionflow.scenes.words import PLACES, with_article
 
 FAR = 0.14
 """An object has moved when its centre did by this share of the picture's side; a grid step of Scenes is 0.06."""
-THIRDS = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Thought:
 
 def place_of(node: Node) -> str:
     """Return in words where an object stands: "at the top left", "in the middle"."""
-    words = THIRDS[min(2, int(node.y * 3))][min(2, int(node.x * 3))]
+    words = PLACES[min(2, int(node.y * 3))][min(2, int(node.x * 3))]
     return "in the middle" if words == "middle" else f"at the {words}"
 
 
@@ -58,14 +58,14 @@ def edits_of(flawed: Graph, enhanced: Graph, matters: Callable[[str], bool] = la
     found = match(flawed, enhanced)
     kept = [pair for pair in found.kept if matters(pair[0].noun) or matters(pair[1].noun)]
     edits = [f"remove the {node.name}" for node in found.removed if matters(node.noun)]
-    edits += [f"replace the {old.name} with {_article(new.name)}" for old, new in kept if old.noun != new.noun]
+    edits += [f"replace the {old.name} with {with_article(new.name)}" for old, new in kept if old.noun != new.noun]
     edits += [
         f"change the color of the {new.noun} from {old.color} to {new.color}"
         for old, new in kept
         if old.noun == new.noun and old.color != new.color and old.color and new.color
     ]
     edits += [_move(new, enhanced) for old, new in kept if old.noun == new.noun and _moved(old, new)]
-    edits += [f"add {_article(node.name)} {_where(node, enhanced)}" for node in found.added if matters(node.noun)]
+    edits += [f"add {with_article(node.name)} {_where(node, enhanced)}" for node in found.added if matters(node.noun)]
     return tuple(dict.fromkeys(edits))
 
 
@@ -96,11 +96,13 @@ def think(
 
 
 def _differences(found: Match) -> tuple[str, ...]:
-    told = [f"Only the first picture shows {_article(node.name)} {place_of(node)}." for node in found.removed]
-    told += [f"Only the second picture shows {_article(node.name)} {place_of(node)}." for node in found.added]
+    told = [f"Only the first picture shows {with_article(node.name)} {place_of(node)}." for node in found.removed]
+    told += [f"Only the second picture shows {with_article(node.name)} {place_of(node)}." for node in found.added]
     for old, new in found.kept:
         if old.noun != new.noun:
-            told.append(f"Where the first picture shows {_article(old.name)}, the second shows {_article(new.name)}.")
+            told.append(
+                f"Where the first picture shows {with_article(old.name)}, the second shows {with_article(new.name)}."
+            )
         elif old.color != new.color:
             told.append(f"The {old.noun} is {old.color} in the first picture and {new.color} in the second.")
         elif _moved(old, new):
@@ -126,7 +128,3 @@ def _where(node: Node, graph: Graph) -> str:
         return place_of(node)
     nearest = min(others, key=lambda other: (other.x - node.x) ** 2 + (other.y - node.y) ** 2)
     return f"{relation_of(node, nearest)} the {nearest.name}"
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

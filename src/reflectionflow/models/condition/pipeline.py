@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,9 +63,7 @@ class FluxReflectionPipeline(FluxPipeline):  # type: ignore[misc]
         condition = self.condition(images, height, width)
         repeats = named.get("num_images_per_prompt", 1)
         if len(images) > 1 and repeats > 1:
-            condition = Condition(
-                condition.tokens.repeat_interleave(repeats, 0), condition.ids, condition.options, condition.pooled
-            )
+            condition = replace(condition, tokens=condition.tokens.repeat_interleave(repeats, 0))
         if condition.options.attention is Attention.INDEPENDENT:
             condition = self.transformer.remember(condition)
         attention = dict(named.pop("joint_attention_kwargs", None) or {}) | {CONDITION: condition}
