@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from reflectionflow.geneval import Clause, Detection, Metadata, Position
 from reflectionflow.genref.graph import Node, distance, graph_of, match
+from reflectionflow.genref.pairs import joined
+from reflectionflow.genref.pool import Picture
 from reflectionflow.genref.teacher import edits_of, reflect, think
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse
@@ -106,3 +110,13 @@ def test_an_object_is_never_placed_by_itself_however_often_two_pictures_are_comp
             tuple(Node(*vars(node).values()) for node in after),
         )
         assert edits_of(*copies) == ("add a blue heart right of the red star",)
+
+
+def test_a_sample_tells_of_the_flawed_picture_first_in_whatever_order_the_teacher_compared(tmp_path):
+    for seed in range(8):
+        flawed, enhanced = (
+            Picture("p", place, str(place), place, 0.5, tmp_path, {}, told)
+            for place, told in enumerate((graph(STAR), graph(STAR, HEART)))
+        )
+        pair = joined(flawed, enhanced, "rule", "p", lambda picture: len(picture.graph), edits_of, seed, Counter())
+        assert pair.thought.differences == ("Only the second picture shows a blue heart at the right.",)

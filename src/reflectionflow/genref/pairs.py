@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reflectionflow.genref.graph import Graph, distance
+from reflectionflow.genref.graph import Graph, distance, match
 from reflectionflow.genref.pool import Picture
 from reflectionflow.genref.shards import Triplet
-from reflectionflow.genref.teacher import Thought, think
+from reflectionflow.genref.teacher import Thought, differences, think
 
 ALIKE = 0.08
 """Pairs of one prompt with the same edits whose flawed pictures are this near are one pair."""
@@ -93,6 +93,8 @@ def joined(
     if not thought.edits:
         drops["nothing that matters differs"] += 1
         return None
+    # Whoever reads the sample sees the flawed picture first, in whatever order the teacher compared them.
+    thought = Thought(differences(match(flawed.graph, enhanced.graph)), 2, thought.edits)
     about = {
         side: {"candidate": picture.candidate, "seed": picture.seed, "prompt": picture.prompt, "score": picture.score}
         for side, picture in (("flawed", flawed), ("enhanced", enhanced))

@@ -92,10 +92,11 @@ def think(
     difference = rank(second) - rank(first)
     better = 0 if abs(difference) < 1e-9 else 2 if difference > 0 else 1
     worse, best = (second, first) if better == 1 else (first, second)
-    return Thought(_differences(match(first, second)), better, edits(worse, best) if better else ())
+    return Thought(differences(match(first, second)), better, edits(worse, best) if better else ())
 
 
-def _differences(found: Match) -> tuple[str, ...]:
+def differences(found: Match) -> tuple[str, ...]:
+    """Return in sentences what only one of two matched pictures shows, and what differs in both."""
     told = [f"Only the first picture shows {with_article(node.name)} {place_of(node)}." for node in found.removed]
     told += [f"Only the second picture shows {with_article(node.name)} {place_of(node)}." for node in found.added]
     for old, new in found.kept:
