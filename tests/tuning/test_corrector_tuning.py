@@ -22,7 +22,7 @@ from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.loop import step_rng
-from reflectionflow.tuning.triplets import PUBLISHED, TripletData, TripletSection, fitted, mixture, same_crop
+from reflectionflow.tuning.triplets import PUBLISHED, Pixels, TripletData, TripletSection, fitted, mixture, same_crop
 from reflectionflow.types import Recipe
 from tests.support.tiny import tiny_generator
 
@@ -55,7 +55,7 @@ def config(folder, base, shards, steps, **more):
         "optimiser": {"learning_rate": 1e-2, "warmup": 1},
         "base": {"checkpoint": str(base), "checkpointing": more.pop("checkpointing", False)},
         "lora": {"rank": 2, "alpha": 4.0},
-        "data": {"shards": str(shards), "size": 128, "padding": 64, "keep_out": 1},
+        "data": {"shards": str(shards), "size": 128, "paddings": [32, 64], "keep_out": 1} | more.pop("data", {}),
     }
     return corrector.CorrectorConfig.model_validate(data | more)
 
@@ -107,7 +107,7 @@ def several(tmp_path, names=("general", "length", "rule", "editing"), each=4):
 def test_each_subset_is_drawn_as_often_as_the_mixture_says(tmp_path, step):
     """Release defect T1: all four streams gave the last subset."""
     section = TripletSection(shards="", size=64, warmup=5000)
-    data = TripletData(section, several(tmp_path), 2, WORDS, 0)
+    data = TripletData(section, several(tmp_path), WORDS, 0, Pixels(64, 2))
     counts = Counter(data.subset(step, step_rng(1, step * 2000 + draw)) for draw in range(1000))
     for name, weight in mixture(section, step).items():
         assert counts[name] / 1000 == pytest.approx(weight, abs=0.05)
@@ -122,12 +122,12 @@ def test_the_mixture_goes_from_the_published_first_to_the_published_last_weights
 def test_drops_are_the_published_ones(tmp_path):
     section = TripletSection(shards="", size=64)
     index = several(tmp_path)
-    data = TripletData(section, index, 2, WORDS, 0)
+    data = TripletData(section, index, WORDS, 0, Pixels(64, 2))
     rng = np.random.default_rng(0)
 
     def shown(name):
-        entry = index.subsets[name][0].read()
-        return [data.item(entry, rng)[0] for _ in range(2000)]
+        entry = index.subsets[name][0]
+        return [data.item(entry, rng, 64)[0] for _ in range(2000)]
 
     rule, editing = shown("rule"), shown("editing")
     black = np.mean([not item.bad.any() for item in rule])
@@ -163,11 +163,11 @@ def test_target_and_condition_are_cropped_alike():
 
 def test_a_resumed_tuning_equals_an_uninterrupted_one_and_saves_what_the_adapter_loads(base, shards, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    corrector.run(config(whole, base, shards, 4), quiet, quiet)
+    corrector.run(config(whole, base, shards, 4), quiet, quiet, quiet)
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "state" / "step-4")
     shutil.rmtree(cut / "model")
-    corrector.run(config(cut, base, shards, 4), quiet, quiet)
+    corrector.run(config(cut, base, shards, 4), quiet, quiet, quiet)
     assert losses(cut, 4) == losses(whole, 4)
     name = "pytorch_lora_weights.safetensors"
     assert (cut / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
@@ -188,26 +188,53 @@ def test_a_resumed_tuning_equals_an_uninterrupted_one_and_saves_what_the_adapter
 
 
 def test_parts_of_a_batch_and_checkpointing_train_as_well(base, shards, tmp_path):
-    corrector.run(config(tmp_path, base, shards, 2, run={"accumulate": 2}, checkpointing=True), quiet, quiet)
+    corrector.run(config(tmp_path, base, shards, 2, run={"accumulate": 2}, checkpointing=True), quiet, quiet, quiet)
     assert len(losses(tmp_path, 2)) == 2
 
 
 def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
-    corrector.run(config(tmp_path, base, shards, 2, lora={"rank": 0}), quiet, quiet)
+    corrector.run(config(tmp_path, base, shards, 2, lora={"rank": 0}), quiet, quiet, quiet)
     options = CorrectorOptions(checkpoint=base, corrector=tmp_path / "model", device="cpu", dtype="float32")
     painter = FluxCorrector(options)
     recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5, parent="x", reflection="add a star")
     assert painter.generate([PaintRequest(recipe, Image.new("RGB", (128, 128)))])[0].image.size == (128, 128)
 
 
+def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, shards, tmp_path):
+    pixels, latents = tmp_path / "pixels", tmp_path / "latents"
+    corrector.run(config(pixels, base, shards, 2), quiet, quiet, quiet)
+    told = []
+    once = config(latents, base, shards, 2, data={"cache": True})
+    corrector.run(once, quiet, quiet, lambda done, count: told.append((done, count)))
+    assert told[-1] == (15, 15)
+    assert losses(latents, 2) == pytest.approx(losses(pixels, 2), rel=2e-3)  # kept in half precision
+    shutil.rmtree(latents / "state" / "step-2")
+    corrector.run(once, quiet, quiet, lambda done, count: pytest.fail("encoded again"))
+
+
+def test_pictures_that_would_be_cropped_are_not_encoded_before(base, tmp_path):
+    picture = Image.new("RGB", (160, 128), "red")
+    write_shards([Triplet("0", picture, picture, "add a red star", "a star", "rule", {})] * 3, tmp_path / "wide", {})
+    with pytest.raises(MisuseError, match="cache = false"):
+        corrector.run(config(tmp_path, base, tmp_path / "wide", 2, data={"cache": True}), quiet, quiet, quiet)
+
+
+def test_batches_of_short_texts_hold_short_texts_only(base, shards):
+    section = TripletSection(shards=str(shards), size=128, paddings=(24, 64), short=0.5, drop_text=0.0)
+    data = TripletData(section, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 2))
+    seen = [data.batch(step, step_rng(1, step), 4) for step in range(12)]
+    assert {batch["t5"].shape[1] for batch in seen} == {24, 64}
+    assert all(int(batch["cut"]) == 0 for batch in seen)
+
+
 def test_prodigy_trains(base, shards, tmp_path):
     settings = {"optimiser": {"method": "prodigy", "learning_rate": 1.0, "warmup": 0, "final": 1.0, "ema": 0.0}}
-    corrector.run(config(tmp_path, base, shards, 3, **settings), quiet, quiet)
+    corrector.run(config(tmp_path, base, shards, 3, **settings), quiet, quiet, quiet)
     assert all(np.isfinite(losses(tmp_path, 3)))
 
 
 def test_a_corrector_of_another_base_and_one_that_is_absent_are_refused(base, shards, tmp_path):
-    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet)
+    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet, quiet)
     other = tiny_generator(tmp_path / "other", seed=5)
     with pytest.raises(CheckpointError, match="was tuned on"):
         FluxCorrector(CorrectorOptions(checkpoint=other, corrector=tmp_path / "model"))
@@ -265,7 +292,7 @@ def test_from_an_empty_folder_to_a_corrected_picture(tmp_path, monkeypatch):
     ],
 )
 def test_mistakes_of_a_correction_are_told_without_a_traceback(base, shards, tmp_path, monkeypatch, arguments, said):
-    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet)
+    corrector.run(config(tmp_path, base, shards, 2), quiet, quiet, quiet)
     monkeypatch.setattr("reflectionflow.models.flux.SHIPPED", base)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (128, 128)).save("flawed.png")

@@ -28,6 +28,7 @@ class Wanted(StrEnum):
     REWARD = "reward"
     LENGTH = "length"
     EDITING = "editing"
+    RETOUCH = "retouch"
     ALL = "all"
 
 

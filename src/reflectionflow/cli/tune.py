@@ -82,7 +82,7 @@ def corrector(config: Config, changes: Changes = None, out: Output = None) -> No
     more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
     settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
     with _training("corrector", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, tell)
+        metrics = program.run(settings, bars.report, tell, bars.encoding)
     _finished(settings.run.output, metrics)
 
 

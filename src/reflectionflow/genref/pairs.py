@@ -46,12 +46,12 @@ class Pair:
     thought: Thought | None
     provenance: Mapping[str, Any]
 
-    def triplet(self, number: int) -> Triplet:
-        """Return the pair as sample `number` of its subset."""
+    def triplet(self, source: str, number: int) -> Triplet:
+        """Return the pair as sample `number` of the source it comes from."""
         thought = self.thought
         cot = None if thought is None else {"differences": thought.differences, "edits": thought.edits}
         about = {**self.provenance, "edits": self.edits, "cot": cot, "distance": round(self.distance, 4)}
-        key = f"{self.subset}-{number:06}"
+        key = f"{source}-{number:06}"
         return Triplet(key, self.enhanced(), self.flawed(), JOIN.join(self.edits), self.prompt, self.subset, about)
 
     @property

@@ -14,8 +14,9 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,9 @@ def _members(triplet: Triplet) -> Iterator[tuple[str, bytes]]:
 
 
 def write_shards(
-    triplets: Sequence[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
+    triplets: Iterable[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
 ) -> dict[str, Any]:
-    """Write shards, then the manifest; return it. What lies there already is replaced shard by shard.
+    """Write shards as samples come, then the manifest; return it. What lies there already is replaced shard by shard.
 
     Args:
         triplets: The samples in their order.
@@ -87,17 +88,18 @@ def write_shards(
     Raises:
         StorageError: if the folder cannot be written.
     """
+    counts: Counter[str] = Counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         for old in folder.glob("genref_*.tar"):
             old.unlink()
-        shards = [
-            _write_shard(triplets[start : start + per_shard], folder / f"genref_{number}.tar")
-            for number, start in enumerate(range(0, len(triplets), per_shard))
-        ]
-        counts = dict(sorted(Counter(triplet.subset for triplet in triplets).items()))
-        manifest = {"format": 1, "samples": len(triplets), "subsets": counts, "shards": shards, **about}
+        rest, shards = iter(triplets), list[dict[str, Any]]()
+        while (first := next(rest, None)) is not None:
+            chosen = chain([first], islice(rest, per_shard - 1))
+            shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar", counts))
+        told = {"samples": counts.total(), "subsets": dict(sorted(counts.items())), "shards": shards}
+        manifest = {"format": 1, **told, **about}
         draft = folder / f"{MANIFEST}.writing"
         draft.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
         os.replace(draft, folder / MANIFEST)
@@ -106,17 +108,19 @@ def write_shards(
     return manifest
 
 
-def _write_shard(triplets: Sequence[Triplet], path: Path) -> dict[str, Any]:
-    draft = path.with_suffix(".writing")
+def _write_shard(triplets: Iterable[Triplet], path: Path, counts: Counter[str]) -> dict[str, Any]:
+    draft, number = path.with_suffix(".writing"), 0
     with tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as archive:
         for triplet in triplets:
+            number += 1
+            counts[triplet.subset] += 1
             for name, data in _members(triplet):
                 entry = tarfile.TarInfo(f"{triplet.key}.{name}")
                 entry.size, entry.mtime, entry.mode = len(data), 0, 0o644
                 archive.addfile(entry, io.BytesIO(data))
     digest = hashlib.sha256(draft.read_bytes()).hexdigest()
     os.replace(draft, path)
-    return {"name": path.name, "samples": len(triplets), "sha256": digest}
+    return {"name": path.name, "samples": number, "sha256": digest}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.condition.options import RELEASE, Attention, ConditionOptions, LoraTokens, Positions
 from reflectionflow.models.fingerprint import identity
-from reflectionflow.models.flux import FluxGenerator, FluxOptions
+from reflectionflow.models.flux import SHIPPED, FluxGenerator, FluxOptions, text_length
 from reflectionflow.models.flux import _needs as flux_needs
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
@@ -32,6 +32,17 @@ class CorrectorOptions(FluxOptions):
     """Options of `flux-corrector`: a generator's, and the corrector."""
 
     corrector: LocalPath = Field(description="Folder of a tuned corrector, or of the published FLUX-Corrector LoRA.")
+
+
+class ScenesCorrectorOptions(CorrectorOptions):
+    """Options of `scenes-corrector`: the same, with the shipped models and settings of Scenes."""
+
+    checkpoint: LocalPath | None = Field(default=SHIPPED, description="Folder of a FluxPipeline in diffusers layout.")
+    corrector: LocalPath = Field(default=SHIPPED.parent / "corrector", description="Folder of a tuned corrector.")
+    device: str = Field(default="cpu", description="auto, cpu, cuda, cuda:1 …; auto takes CUDA where it is.")
+    dtype: str = Field(default="float32", pattern="^(float32|bfloat16|float16)$", description="Precision.")
+    batch_size: int = Field(default=4, gt=0, description="Most pictures per call.")
+    pad_batches: bool = Field(default=True, description="Fill every call up to the batch size: bit-equal pictures.")
 
 
 class FluxCorrector(FluxGenerator):
@@ -52,7 +63,7 @@ class FluxCorrector(FluxGenerator):
             self.name = identity(options.corrector, None)
         self._kind, self._scale = own.get("kind", LORA), float(own.get("scale", 1.0))
         self._condition = _options(own["condition"]) if "condition" in own else RELEASE
-        self._padding = int(own.get("padding", 512))
+        self._paddings = tuple(int(length) for length in own.get("paddings", (512,)))
         known = self.capabilities
         self.capabilities = Capabilities(
             corrects=True, multiple=16 * self._condition.reduction, smallest=known.smallest, largest=known.largest,
@@ -64,8 +75,9 @@ class FluxCorrector(FluxGenerator):
         }  # fmt: skip
 
     def layout(self, recipe: Recipe) -> tuple[int, int, int, float, int]:
-        """Return size, steps, guidance and the text padding the corrector was tuned with."""
-        return (recipe.width, recipe.height, recipe.steps, recipe.guidance, self._padding)
+        """Return size, steps, guidance and text padding: what one call of the pipeline shares."""
+        padding = text_length(self._text(recipe), self._paddings)
+        return (recipe.width, recipe.height, recipe.steps, recipe.guidance, padding)
 
     def generate(self, requests: Sequence[PaintRequest]) -> Sequence[Painting | Failure]:
         """Correct pictures of one layout.
@@ -90,7 +102,7 @@ class FluxCorrector(FluxGenerator):
                 condition_image=[request.parent for request in padded],
                 width=first.width, height=first.height, num_inference_steps=first.steps,
                 guidance_scale=first.guidance, generator=noise,
-                max_sequence_length=self._padding,
+                max_sequence_length=self.layout(first)[-1],
             ).images  # fmt: skip
         return [
             Painting(request.id, picture.convert("RGB"), first.steps)
@@ -149,4 +161,11 @@ SPEC = ModelSpec(
     FluxCorrector,
     _needs,
     "Corrections by FLUX with a corrector's LoRA or weights.",
+)
+SCENES = ModelSpec(
+    (Role.CORRECTOR,),
+    ScenesCorrectorOptions,
+    FluxCorrector,
+    _needs,
+    "Corrections by the shipped corrector of Scenes, on a CPU.",
 )

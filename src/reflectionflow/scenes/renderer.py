@@ -7,6 +7,7 @@ outline and, where it helps a person to name it, details in a darker or lighter 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -171,8 +172,13 @@ def render(scene: Scene) -> Image.Image:
     Returns:
         RGB picture of 128 × 128 pixels; later objects lie over earlier ones.
     """
-    picture = background(scene)
-    for thing in scene.things:
+    return draw_things(background(scene), scene.things)
+
+
+def draw_things(ground: Image.Image, things: Sequence[Thing]) -> Image.Image:
+    """Return a copy of an RGB picture with objects drawn over it, later ones over earlier ones."""
+    picture = ground.copy()
+    for thing in things:
         stamp = _stamp(thing)
         left, top = thing.x - thing.size / 2, thing.y - thing.size / 2
         x0, y0 = math.floor(left), math.floor(top)

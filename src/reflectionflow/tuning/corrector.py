@@ -24,8 +24,9 @@ from reflectionflow.models.corrector import LORA, TRANSFORMER
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, is_main_process, train
-from reflectionflow.tuning.triplets import TripletData, TripletSection, broken_sentence
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.pair_latents import cached
+from reflectionflow.tuning.triplets import Pixels, Source, TripletData, TripletSection, broken_sentence
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class CorrectorConfig(Section):
     flow: FlowSection = FlowSection()
 
 
+def encoded(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
+    """Return the latents of uint8 pictures [n, h, w, 3], the mode of the encoder, scaled for the transformer."""
+    latents = vae.encode(to_tensor(pictures).to(vae.dtype)).latent_dist.mode()
+    scaled: torch.Tensor = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+    return scaled
+
+
 def conditioned(transformer: Any) -> torch.nn.Module:
     """Wrap the transformer so that one `forward` takes latents, texts and condition to the velocity."""
     import torch
@@ -135,10 +143,8 @@ class CorrectorProgram:
         self.modules = conditioned(pipe.transformer)
 
     def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return packed latents of uint8 pictures [n, h, w, 3]."""
-        vae = self.pipe.vae
-        latents = vae.encode(to_tensor(pictures).to(vae.dtype)).latent_dist.mode()
-        latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        """Return packed latents of uint8 pictures [n, h, w, 3], or of latents."""
+        latents = pictures if pictures.is_floating_point() else encoded(self.pipe.vae, pictures)
         packed: torch.Tensor = self.pipe._pack_latents(latents, *latents.shape)
         return packed.float()
 
@@ -164,30 +170,34 @@ class CorrectorProgram:
         condition = Condition(given, ids, self.options, nothing if independent else None)
         guidance = torch.full((len(clean),), self.config.base.guidance, device=device)
         places = self.pipe._prepare_latent_image_ids(len(clean), size, size, device, torch.float32)
-        predicted = self.modules(noisy, level, guidance, pooled, words, places, condition).float()
+        # Only the shorter texts are compiled: every further shape costs minutes.
+        short = batch["t5"].shape[1] == self.config.data.paddings[0]
+        modules = self.modules if short else getattr(self.modules, "_orig_mod", self.modules)
+        predicted = modules(noisy, level, guidance, pooled, words, places, condition).float()
         return (predicted - (noise - clean)).square().mean(), {"edits cut off": batch["cut"].float()}
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Correct held-out pictures from fixed noise: rows of flawed, painted and enhanced ones, and their loss."""
         import torch
 
-        shown = [entry.read() for entries in self.data.held_out.values() for entry in entries[:3]]
-        if not shown:
+        entries = [entry for some in self.data.held_out.values() for entry in some[:3]]
+        if not entries:
             return {}
         rng = np.random.default_rng(99)
-        size = self.config.data.size
+        size, padding = self.config.data.size, self.config.data.paddings[-1]
+        shown = [entry.read() for entry in entries]
         self.pipe.condition_options = self.options
         self.pipe.set_progress_bar_config(disable=True)
         with torch.no_grad():
-            items = [self.data.item(triplet, rng)[0] for triplet in shown]
+            items = [self.data.item(entry, rng, padding)[0] for entry in entries]
             torch.manual_seed(5)
-            batch = self.data.collate(items) | {"cut": torch.tensor(0)}
+            batch = self.data.collate(items, padding) | {"cut": torch.tensor(0)}
             device = next(self.pipe.transformer.parameters()).device
             loss, _ = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
                 condition_image=[triplet.bad.resize((size, size)) for triplet in shown], height=size, width=size,
-                num_inference_steps=20, max_sequence_length=self.config.data.padding, output_type="pt",
+                num_inference_steps=20, max_sequence_length=padding, output_type="pt",
                 generator=[torch.Generator("cpu").manual_seed(number) for number in range(len(items))],
             ).images  # fmt: skip
         rows = [
@@ -224,11 +234,16 @@ def save(program: CorrectorProgram, output: Path, base: str) -> None:
         scale=alpha,
         base=base,
         condition=options,
-        padding=program.config.data.padding,
+        paddings=program.config.data.paddings,
     )
 
 
-def run(config: CorrectorConfig, report: Callable[[Progress], None], say: Callable[[str], None]) -> Mapping[str, float]:
+def run(
+    config: CorrectorConfig,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+    encoding: Callable[[int, int], None],
+) -> Mapping[str, float]:
     """Tune and save a corrector; return its validation metrics.
 
     Raises:
@@ -244,23 +259,43 @@ def run(config: CorrectorConfig, report: Callable[[Progress], None], say: Callab
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     broken: Counter[str] = Counter()
-    index = readable(index_of(shards_of(Path(config.data.shards))), broken)
+    paths = [shard for folder in config.data.shards for shard in shards_of(Path(folder))]
+    index = readable(index_of(paths), broken)
     if broken:
         say(broken_sentence(broken))
     if not len(index):
-        raise MisuseError(f"No sample of {config.data.shards} can be read; build or fetch it again.")
+        raise MisuseError(f"No sample of {', '.join(config.data.shards)} can be read; build or fetch it again.")
     folder = Path(config.base.checkpoint)
     try:
         with quiet("transformers", "diffusers"):
             pipe = FluxReflectionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
-    words = (pipe.tokenizer, pipe.tokenizer_2)
-    data = TripletData(config.data, index, config.condition.reduction, words, config.run.seed)
+    if PartialState().device.type == "cpu":
+        # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
+        pipe.transformer.set_attention_backend("_native_math")
+    source: Source = Pixels(config.data.size, config.condition.reduction)
+    name = read_details(folder)[0]
+    if config.data.cache:
+        pipe.vae.to(PartialState().device)
+        with main_process_first():
+            source = cached(_encoder(pipe.vae), source, index, Path(config.run.state), name, encoding)
+    data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
     program = CorrectorProgram(config, pipe, data, PartialState().device)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
-    save(program, Path(config.run.output), read_details(folder)[0])
+    save(program, Path(config.run.output), name)
     return metrics
+
+
+def _encoder(vae: Any) -> Callable[[np.ndarray], torch.Tensor]:
+    """Return what takes uint8 pictures to latents on the autoencoder's device."""
+    import torch
+
+    def encode(pictures: np.ndarray) -> torch.Tensor:
+        with torch.no_grad():
+            return encoded(vae, torch.from_numpy(pictures).to(vae.device))
+
+    return encode

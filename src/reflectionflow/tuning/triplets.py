@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from reflectionflow.genref.index import Index
+from reflectionflow.genref.index import Entry, Index
 from reflectionflow.genref.shards import Triplet
 from reflectionflow.prompts.correction import correction_text
 from reflectionflow.tuning.config import Section
@@ -27,15 +27,31 @@ PUBLISHED = {
     "editing": (0.7, 0.0),
 }
 JOIN = ". "
+PATIENCE = 30
+"""Draws for a batch of short texts before a text is cut."""
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class TripletSection(Section):
     """Which triplets are seen, and what is dropped of them (ReflectionFlow, appendix; release `train_flux`)."""
 
-    shards: str = Field(description="Folder of GenRef shards.")
+    shards: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
+        min_length=1, description="A folder of GenRef shards, or several that are read as one."
+    )
     size: int = Field(gt=0, multiple_of=32, description="Width and height of the target in pixels.")
-    padding: int = Field(
-        default=512, gt=0, description="T5 tokens of a text; longer reflections lose their last edits."
+    paddings: tuple[int, ...] = Field(
+        default=(512,),
+        min_length=1,
+        description="Lengths to which T5's tokens are padded, ascending; longer reflections lose their last edits.",
+    )
+    short: float = Field(
+        default=0.6, ge=0, le=1, description="Share of the batches whose texts all fit the shortest padding."
+    )
+    cache: bool = Field(
+        default=False, description="Encode every picture once, before training; for pictures of the target's size."
     )
     mixture: dict[str, tuple[float, float]] = Field(
         default=PUBLISHED, description="Weight of each subset at the first step and from the end of the warm-up on."
@@ -95,13 +111,58 @@ def fitted(words: Any, prompt: str, reflection: str, length: int) -> tuple[str, 
     return correction_text("", edits[0]).strip(), len(edits) - 1
 
 
+class Source(Protocol):
+    """Where the pictures of a sample come from: pixels, cropped alike, or latents made before."""
+
+    def __call__(self, entry: Entry, rng: np.random.Generator) -> Material:
+        """Return target and condition, a black condition, and texts."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A sample before drops.
+
+    Attributes:
+        good: The target: uint8 pixels or float latents.
+        bad: The condition.
+        black: A condition without anything to see.
+        prompt: What both were painted for.
+        reflection: What leads from the condition to the target.
+        subset: rule, general, length or editing.
+        whole: Width and height of the target's picture before it was scaled and cropped.
+    """
+
+    good: np.ndarray
+    bad: np.ndarray
+    black: np.ndarray
+    prompt: str
+    reflection: str
+    subset: str
+    whole: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Reads a sample's pictures, scaled and cropped to `size`, the condition reduced."""
+
+    size: int
+    reduction: int
+
+    def __call__(self, entry: Entry, rng: np.random.Generator) -> Material:
+        """Return the sample as uint8 [size, size, 3] and [size / reduction, size / reduction, 3]."""
+        triplet = entry.read()
+        good, bad = same_crop(triplet, self.size, self.reduction, rng)
+        texts = (triplet.prompt, triplet.reflection, triplet.subset)
+        return Material(good, bad, np.zeros_like(bad), *texts, whole=triplet.good.size)
+
+
 class TripletData:
     """The triplets of each step."""
 
     def __init__(
-        self, section: TripletSection, index: Index, reduction: int, words: tuple[Any, Any], seed: int
+        self, section: TripletSection, index: Index, words: tuple[Any, Any], seed: int, source: Source
     ) -> None:
-        self._section, self._reduction, self._seed = section, reduction, seed
+        self._section, self._seed, self._source = section, seed, source
         self._clip, self._t5 = words
         held = section.keep_out
         self._seen = {n: e[: len(e) - held] for n, e in index.subsets.items() if len(e) > held}
@@ -116,32 +177,40 @@ class TripletData:
         return names[int(rng.choice(len(names), p=values / values.sum()))]
 
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
-        """Return "good" [n, s, s, 3] and "bad" uint8, "clip" and "t5" ids, and how many edits were "cut" off."""
+        """Return "good" and "bad" (pixels or latents), "clip" and "t5" ids, and how many edits were "cut" off."""
+        paddings = self._section.paddings
+        padding = paddings[0] if rng.random() < self._section.short else paddings[-1]
         items, cut = [], 0
         for _ in range(share):
-            name = self.subset(step, rng)
-            entries = self._seen[name]
-            item, lost = self.item(entries[int(rng.integers(len(entries)))].read(), rng)
+            item, lost = self._fitting(self.subset(step, rng), padding, rng)
             items.append(item)
             cut += lost
-        return self.collate(items) | {"cut": _tensor(cut)}
+        return self.collate(items, padding) | {"cut": _tensor(cut)}
 
-    def item(self, triplet: Triplet, rng: np.random.Generator) -> tuple[Shown, int]:
+    def _fitting(self, subset: str, padding: int, rng: np.random.Generator) -> tuple[Shown, int]:
+        """Draw items of a subset until the text of one fits the padding, or patience ends and it loses edits."""
+        entries = self._seen[subset]
+        for _ in range(PATIENCE):
+            item, lost = self.item(entries[int(rng.integers(len(entries)))], rng, padding)
+            if not lost or padding == self._section.paddings[-1]:
+                break
+        return item, lost
+
+    def item(self, entry: Entry, rng: np.random.Generator, padding: int) -> tuple[Shown, int]:
         """Return a triplet as it is shown, with drops drawn, and how many edits did not fit."""
-        section = self._section
-        good, bad = same_crop(triplet, section.size, self._reduction, rng)
-        no_image = triplet.subset != "editing" and rng.random() < section.drop_image
-        no_reflection = rng.random() < section.drop_reflection or len(triplet.reflection) < SHORTEST or no_image
-        text, lost = fitted(self._t5, triplet.prompt, "" if no_reflection else triplet.reflection, section.padding)
+        section, found = self._section, self._source(entry, rng)
+        no_image = found.subset != "editing" and rng.random() < section.drop_image
+        no_reflection = rng.random() < section.drop_reflection or len(found.reflection) < SHORTEST or no_image
+        text, lost = fitted(self._t5, found.prompt, "" if no_reflection else found.reflection, padding)
         if rng.random() < section.drop_text:
             text = ""
-        return Shown(good, np.zeros_like(bad) if no_image else bad, triplet.prompt, text), lost
+        return Shown(found.good, found.black if no_image else found.bad, found.prompt, text), lost
 
-    def collate(self, items: list[Shown]) -> dict[str, torch.Tensor]:
-        """Return items as tensors."""
+    def collate(self, items: list[Shown], padding: int) -> dict[str, torch.Tensor]:
+        """Return items as tensors, texts padded to `padding` tokens."""
         shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        clip = self._clip([item.prompt for item in items], max_length=min(77, self._section.padding), **shared)
-        t5 = self._t5([item.text for item in items], max_length=self._section.padding, **shared)
+        clip = self._clip([item.prompt for item in items], max_length=min(77, padding), **shared)
+        t5 = self._t5([item.text for item in items], max_length=padding, **shared)
         return {
             "good": _tensor(np.stack([item.good for item in items])),
             "bad": _tensor(np.stack([item.bad for item in items])),

@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from reflectionflow.genref.graph import graph_of
+from reflectionflow.genref.edits import Verb, parse_edit, says_something
+from reflectionflow.genref.graph import Graph, graph_of
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import SIDE
 from reflectionflow.genref.teacher import edits_of
@@ -68,6 +69,12 @@ def _placed_anew(scene: Scene, rng: Rng, place: int | None) -> Scene | None:
     return replace(scene, things=things)
 
 
+def clear(edits: tuple[str, ...], before: Graph) -> bool:
+    """Return whether there is one edit, and the picture does not show already what it says."""
+    parsed = parse_edit(edits[0]) if len(edits) == 1 else None
+    return parsed is not None and (parsed.verb is Verb.ADD or says_something(parsed, before))
+
+
 def allowed(scene: Scene) -> bool:
     """Return whether a scene holds no combination that training must not see."""
     things = sorted((thing.noun, thing.color) for thing in scene.things)
@@ -99,8 +106,8 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
             continue
         graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
         edits = edits_of(*graphs)
-        if len(edits) != 1:
-            drops["the edit cannot be said in one sentence"] += 1
+        if not clear(edits, graphs[0]):
+            drops["the edit cannot be said in one sentence that asks for something"] += 1
             continue
         prompt, leaves_open = prompt_of(before, after, rng)
         about = {"verb": verb, "open": leaves_open, "number": number - 1}

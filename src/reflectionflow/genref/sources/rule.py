@@ -26,13 +26,18 @@ def prompts_of(number: int) -> list[Metadata]:
     return [item for item in chain.from_iterable(zip_longest(*by_tag)) if item is not None]
 
 
+def prompts_of_round(turn: int, size: int) -> dict[str, Metadata]:
+    """Return the prompts painted in a round by their texts; none when there are no more."""
+    asked = prompts_of(size * ROUNDS // (len(TAGS) - 1))
+    return {item.prompt: item for item in asked[turn * size : (turn + 1) * size]}
+
+
 def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """Paint and pair until there are enough pairs or no more prompts; prompts that always or never pass are dropped."""
     found: list[Pair] = []
     size = prompts_a_round(wanted)
-    asked = prompts_of(size * ROUNDS // (len(TAGS) - 1))
     for turn in range(ROUNDS):
-        chosen = {item.prompt: item for item in asked[turn * size : (turn + 1) * size]}
+        chosen = prompts_of_round(turn, size)
         if len(found) >= wanted or not chosen:
             break
         for prompt, pictures in pool.pictures(f"rule-{turn}", list(chosen), IMAGES, seed).items():

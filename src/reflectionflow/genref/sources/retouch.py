@@ -1,0 +1,95 @@
+"""Retouch: the generator's own pictures, edited exactly; they join the editing subset.
+
+What a corrector meets at inference is neither a rendered scene nor a pair of lucky and unlucky noise: it is a flawed
+picture of its own generator and a reflection on it. Detector A reads such a picture; the target shows the same objects
+on the same ground after the edit. Half of the edits repair the picture for its own prompt, the others are about
+anything. Deviation from the paper, whose editing subset is instruction-edit data of photographs (docs/paper.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from reflectionflow.geneval import Metadata, decide
+from reflectionflow.genref.graph import Graph
+from reflectionflow.genref.pairs import Pair
+from reflectionflow.genref.pool import Picture, Pool, prompts_a_round
+from reflectionflow.genref.repair import repair
+from reflectionflow.genref.retouch import graph_of_things, retouched, things_of
+from reflectionflow.genref.sources import rule
+from reflectionflow.genref.sources.editing import VERBS, allowed, clear, edit, prompt_of
+from reflectionflow.genref.teacher import edits_of
+from reflectionflow.scenes.world import Scene
+
+MOST_OBJECTS = 5
+ATTEMPTS = 4
+
+
+def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return up to `wanted` pairs from the pictures of the rule source's prompts, which are painted once for both."""
+    found: list[Pair] = []
+    size = prompts_a_round(wanted)
+    for turn in range(rule.ROUNDS):
+        chosen = rule.prompts_of_round(turn, size)
+        if len(found) >= wanted or not chosen:
+            break
+        for prompt, pictures in pool.pictures(f"rule-{turn}", list(chosen), rule.IMAGES, seed).items():
+            for picture in pictures:
+                found += of_picture(chosen[prompt], picture, seed, len(found), drops)
+    return found[:wanted]
+
+
+def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, drops: Counter[str]) -> Iterator[Pair]:
+    """Yield the repair of a picture that fails its prompt, and an edit of it that has nothing to do with that."""
+    if len(picture.graph) > MOST_OBJECTS:
+        drops["too many objects are seen"] += 1
+        return
+    if not decide(metadata, picture.found).correct:
+        target = repair(metadata, picture.graph)
+        if not target.edits or not allowed(Scene(things_of(target.graph))):
+            drops["the repair is empty, or shows what training must not see"] += 1
+        else:
+            about: dict[str, str | bool] = {"verb": "repair", "open": False}
+            yield _pair(picture, metadata.prompt, target.graph, target.edits, about)
+    rng = np.random.default_rng([seed, picture.place, number, 12])
+    edited = _edited(picture, rng)
+    if edited is None:
+        drops["the picture does not allow the edit"] += 1
+    else:
+        yield edited
+
+
+def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
+    """Return a pair whose edit is drawn; none when the picture allows none of some draws."""
+    before = Scene(things_of(picture.graph))
+    if not before.things:
+        return None
+    shown = graph_of_things(before.things)
+    for _ in range(ATTEMPTS):
+        verb = VERBS[int(rng.integers(len(VERBS)))]
+        after = edit(verb, before, rng)
+        if after is None or not allowed(after):
+            continue
+        target = graph_of_things(after.things)
+        edits = edits_of(shown, target)
+        if clear(edits, shown):
+            prompt, leaves_open = prompt_of(before, after, rng)
+            return _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
+    return None
+
+
+def _pair(picture: Picture, prompt: str, target: Graph, edits: tuple[str, ...], about: dict[str, str | bool]) -> Pair:
+    origin = {"candidate": picture.candidate, "seed": picture.seed, "prompt": picture.prompt, "score": picture.score}
+    return Pair(
+        prompt, picture.image, partial(_paint, picture, target), picture.graph, target, edits, "editing", None,
+        {**about, "retouched": origin},
+    )  # fmt: skip
+
+
+def _paint(picture: Picture, target: Graph) -> Image.Image:
+    return retouched(picture.image(), picture.found, target)

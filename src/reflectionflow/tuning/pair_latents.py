@@ -1,0 +1,105 @@
+"""Latents of all triplets, encoded once: on a CPU the autoencoder costs as much as the step it would be part of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.genref.index import Entry, Index
+from reflectionflow.tuning.triplets import Material, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Reads a sample's latents and texts.
+
+    Attributes:
+        good: Latents of the targets, float16 [n, channels, height, width].
+        bad: Latents of the conditions, and of a black one at the end, [n + 1, …].
+        rows: The row of each sample, by shard and key.
+        texts: Prompt, reflection and subset of each row.
+    """
+
+    good: np.ndarray
+    bad: np.ndarray
+    rows: dict[tuple[str, str], int]
+    texts: list[tuple[str, str, str]]
+
+    def __call__(self, entry: Entry, rng: np.random.Generator) -> Material:
+        """Return the sample as float32 latents."""
+        row = self.rows[str(entry.shard), entry.key]
+        good, bad, black = (np.asarray(a, dtype=np.float32) for a in (self.good[row], self.bad[row], self.bad[-1]))
+        return Material(good, bad, black, *self.texts[row])
+
+
+def cached(
+    encode: Callable[[np.ndarray], torch.Tensor], pixels: Pixels, index: Index, folder: Path, identity: str,
+    report: Callable[[int, int], None],
+) -> Cached:  # fmt: skip
+    """Encode every sample once, or read what an earlier run left in `folder`.
+
+    Args:
+        encode: Takes uint8 pictures [n, h, w, 3] to latents.
+        pixels: How pictures are scaled and reduced.
+        index: The samples.
+        folder: Where latents are kept.
+        identity: What the latents depend on besides the pictures: the model's name and revision.
+        report: Told (done, all) after each chunk.
+
+    Raises:
+        MisuseError: if a picture is not of the target's size, so that a crop would have to be drawn.
+    """
+    entries = [entry for some in index.subsets.values() for entry in some]
+    key = {"identity": identity, "size": pixels.size, "reduction": pixels.reduction, "samples": len(entries),
+           "shards": sorted({f"{entry.shard} {entry.shard.stat().st_size}" for entry in entries})}  # fmt: skip
+    mark = folder / "pairs.json"
+    rows = {(str(entry.shard), entry.key): row for row, entry in enumerate(entries)}
+    if mark.exists():
+        known = json.loads(mark.read_text("utf-8"))
+        if known["key"] == key:
+            good, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("good", "bad"))
+            return Cached(good, bad, rows, [tuple(text) for text in known["texts"]])
+    folder.mkdir(parents=True, exist_ok=True)
+    stored, texts = _encode(encode, pixels, entries, report)
+    for name, array in stored.items():
+        np.save(folder / f"{name}.npy", array)
+    mark.write_text(json.dumps({"key": key, "texts": texts}), "utf-8")
+    return Cached(stored["good"], stored["bad"], rows, texts)
+
+
+def _encode(
+    encode: Callable[[np.ndarray], Any], pixels: Pixels, entries: list[Entry], report: Callable[[int, int], None]
+) -> tuple[dict[str, np.ndarray], list[tuple[str, str, str]]]:
+    rng = np.random.default_rng(0)
+    parts: dict[str, list[np.ndarray]] = {"good": [], "bad": []}
+    texts: list[tuple[str, str, str]] = []
+    for start in range(0, len(entries), CHUNK):
+        found = [_read(pixels, entry, rng) for entry in entries[start : start + CHUNK]]
+        for name in parts:
+            latents = encode(np.stack([getattr(item, name) for item in found]))
+            parts[name].append(latents.float().cpu().numpy().astype(np.float16))
+        texts += [(item.prompt, item.reflection, item.subset) for item in found]
+        report(len(texts), len(entries))
+    parts["bad"].append(encode(found[0].black[None]).float().cpu().numpy().astype(np.float16))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}, texts
+
+
+def _read(pixels: Pixels, entry: Entry, rng: np.random.Generator) -> Material:
+    found = pixels(entry, rng)
+    if found.whole != (pixels.size, pixels.size):
+        raise MisuseError(
+            f"The sample {entry.key} of {entry.shard} is not {pixels.size} pixels square; "
+            "set data.cache = false, so that crops are drawn at every step."
+        )
+    return found

@@ -1,0 +1,57 @@
+"""Edits read back from the teacher's words: every edit parses, is carried out, and is found carried out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reflectionflow.genref.edits import Edit, Name, Verb, carried_out, carry_out, overlap, parse_edit, preserved
+from reflectionflow.genref.graph import Node, graph_of
+from reflectionflow.genref.sources.editing import PRIORS, VERBS, edit
+from reflectionflow.genref.teacher import edits_of
+from reflectionflow.scenes.claims import detections
+from reflectionflow.scenes.world import draw_scene
+
+
+def pair(seed, verb):
+    rng = np.random.default_rng(seed)
+    before = draw_scene(rng, PRIORS)
+    after = edit(verb, before, rng)
+    return (graph_of(detections(before), 128.0), graph_of(detections(after), 128.0)) if after else None
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 100_000), st.sampled_from(VERBS))
+def test_what_the_teacher_says_of_an_edit_is_read_back_and_found_carried_out(seed, verb):
+    graphs = pair(seed, verb)
+    if graphs is None or len(said := edits_of(*graphs)) != 1:
+        return
+    parsed = parse_edit(said[0])
+    assert parsed is not None, said
+    assert carried_out(parsed, *graphs), said
+    assert not carried_out(parsed, graphs[0], graphs[0])
+    kept, others = preserved([parsed], *graphs)
+    assert kept == others
+    assert carried_out(parsed, graphs[0], carry_out([parsed], graphs[0])), said
+
+
+@pytest.mark.parametrize("text", ["", "make it nicer", "remove", "add a star", "nothing to correct", "remove the"])
+def test_other_words_are_no_edit(text):
+    assert parse_edit(text) is None
+
+
+def test_an_edit_of_what_is_not_there_changes_nothing():
+    graph = (Node("star", "red", 0.3, 0.3, 0.3),)
+    assert carry_out([Edit(Verb.REMOVE, Name("heart", "blue"))], graph) == graph
+
+
+def test_objects_that_moved_or_changed_colour_are_not_preserved():
+    star, heart = Node("star", "red", 0.2, 0.5, 0.3), Node("heart", "blue", 0.8, 0.5, 0.3)
+    gone = [Edit(Verb.REMOVE, Name("heart", "blue"))]
+    assert preserved(gone, (star, heart), (star,)) == (1, 1)
+    assert preserved(gone, (star, heart), (Node("star", "pink", 0.2, 0.5, 0.3),)) == (0, 1)
+    assert preserved(gone, (star, heart), (Node("star", "red", 0.4, 0.5, 0.3),)) == (0, 1)
+    assert overlap(star, star) == pytest.approx(1)
+    assert overlap(star, heart) == 0
