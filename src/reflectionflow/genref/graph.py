@@ -70,6 +70,16 @@ def graph_of(found: Mapping[str, Sequence[Detection]], side: float, least: float
     return tuple(sorted(nodes, key=lambda node: (node.x, node.y, node.noun)))
 
 
+def found_in(graph: Graph, side: float) -> dict[str, list[Detection]]:
+    """Return a graph as a detector sure of everything would report it, in a picture of `side` pixels."""
+    found: dict[str, list[Detection]] = {}
+    for node in graph:
+        half = node.size / 2
+        box = ((node.x - half) * side, (node.y - half) * side, (node.x + half) * side, (node.y + half) * side)
+        found.setdefault(node.noun, []).append(Detection(box, 1.0, node.color))
+    return found
+
+
 def pair_cost(first: Node, second: Node) -> float:
     """Return what it costs to call two objects the same one; above 2 · MISSING nobody would."""
     apart = math.hypot(first.x - second.x, first.y - second.y) / math.sqrt(2)

@@ -7,13 +7,15 @@ prompt that is what the prompt speaks of; for an edited pair, all that changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from reflectionflow.geneval import Metadata
 from reflectionflow.genref.graph import Graph, Match, Node, match
 from reflectionflow.scenes.words import PLACES, with_article
 
+ANYWHERE: Mapping[str, str] = MappingProxyType({})
 FAR = 0.14
 """An object has moved when its centre did by this share of the picture's side; a grid step of Scenes is 0.06."""
 
@@ -47,13 +49,19 @@ def relation_of(first: Node, second: Node) -> str:
     return "above" if dy < 0 else "below"
 
 
-def edits_of(flawed: Graph, enhanced: Graph, matters: Callable[[str], bool] = lambda noun: True) -> tuple[str, ...]:
+def edits_of(
+    flawed: Graph,
+    enhanced: Graph,
+    matters: Callable[[str], bool] = lambda noun: True,
+    anchors: Mapping[str, str] = ANYWHERE,
+) -> tuple[str, ...]:
     """Return the edits that lead from one picture to another: remove, replace, recolour, move, add.
 
     Args:
         flawed: What the first picture shows.
         enhanced: What the second picture shows.
         matters: Which classes are spoken of.
+        anchors: The class relative to which the places of a class are told; by default the nearest object.
     """
     found = match(flawed, enhanced)
     kept = [pair for pair in found.kept if matters(pair[0].noun) or matters(pair[1].noun)]
@@ -64,15 +72,19 @@ def edits_of(flawed: Graph, enhanced: Graph, matters: Callable[[str], bool] = la
         for old, new in kept
         if old.noun == new.noun and old.color != new.color and old.color and new.color
     ]
-    edits += [_move(new, enhanced) for old, new in kept if old.noun == new.noun and _moved(old, new)]
-    edits += [f"add {with_article(node.name)} {_where(node, enhanced)}" for node in found.added if matters(node.noun)]
+    edits += [_move(new, enhanced, anchors) for old, new in kept if old.noun == new.noun and _moved(old, new)]
+    edits += [
+        f"add {with_article(node.name)} {_where(node, enhanced, anchors)}" for node in found.added if matters(node.noun)
+    ]
     return tuple(dict.fromkeys(edits))
 
 
-def reflect(metadata: Metadata, flawed: Graph, enhanced: Graph) -> tuple[str, ...]:
+def reflect(
+    metadata: Metadata, flawed: Graph, enhanced: Graph, anchors: Mapping[str, str] = ANYWHERE
+) -> tuple[str, ...]:
     """Return the edits that matter for a prompt; moves only where the prompt speaks of places or counts."""
     named = {clause.class_name for clause in metadata.include}
-    edits = edits_of(flawed, enhanced, named.__contains__)
+    edits = edits_of(flawed, enhanced, named.__contains__, anchors)
     if any(clause.position is not None for clause in metadata.include):
         return edits
     return tuple(edit for edit in edits if not edit.startswith("move "))
@@ -116,16 +128,20 @@ def _moved(old: Node, new: Node) -> bool:
     return max(abs(old.x - new.x), abs(old.y - new.y)) >= FAR
 
 
-def _move(node: Node, graph: Graph) -> str:
-    where = _where(node, graph)
+def _move(node: Node, graph: Graph, anchors: Mapping[str, str]) -> str:
+    where = _where(node, graph, anchors)
     return f"move the {node.name} {f'to the {where}' if where.startswith(('left of', 'right of')) else where}"
 
 
-def _where(node: Node, graph: Graph) -> str:
-    """Return a place relative to the nearest other object that has a name of its own, else in the picture."""
+def _where(node: Node, graph: Graph, anchors: Mapping[str, str]) -> str:
+    """Return a place relative to the nearest other object that has a name of its own, else in the picture.
+
+    Where an object of the class that `anchors` names has a name of its own, it is that one.
+    """
     names = [other.name for other in graph]
     others = [other for other in graph if other != node and names.count(other.name) == 1]
     if not others:
         return place_of(node)
-    nearest = min(others, key=lambda other: (other.x - node.x) ** 2 + (other.y - node.y) ** 2)
+    wanted = [other for other in others if other.noun == anchors.get(node.noun)]
+    nearest = min(wanted or others, key=lambda other: (other.x - node.x) ** 2 + (other.y - node.y) ** 2)
     return f"{relation_of(node, nearest)} the {nearest.name}"

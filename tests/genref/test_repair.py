@@ -1,0 +1,109 @@
+"""Repair: what a perfect reflector says always leads to a picture that satisfies the prompt."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.geneval import Clause, Metadata, Position
+from reflectionflow.genref.graph import Node, found_in, graph_of
+from reflectionflow.genref.repair import SIDE, passes, repair
+from reflectionflow.scenes.prompts import parse, suite
+from reflectionflow.scenes.splits import Split
+from reflectionflow.scenes.words import COLORS, OBJECTS, known_words
+
+PROMPTS = (*suite(Split.TRAIN, 40), *suite(Split.TEST, 40))
+share = st.floats(0.1, 0.9)
+nodes = st.builds(
+    Node, st.sampled_from(OBJECTS[:6]), st.sampled_from(COLORS[:4]), share, share, st.sampled_from((0.22, 0.34, 0.41))
+)
+graphs = st.lists(nodes, max_size=6).map(tuple)
+
+
+def graph(*nodes):
+    return tuple(Node(noun, color, x, y, 0.28) for noun, color, x, y in nodes)
+
+
+STAR, HEART, RING = ("star", "red", 0.2, 0.5), ("heart", "blue", 0.8, 0.5), ("ring", "green", 0.5, 0.2)
+
+
+@settings(deadline=None, max_examples=80)
+@given(graphs, st.sampled_from(PROMPTS))
+def test_a_repaired_picture_always_satisfies_the_prompt(shown, metadata):
+    found = repair(metadata, shown)
+    assert passes(metadata, found.graph)
+    if passes(metadata, shown):
+        assert found == type(found)(shown, ())
+    else:
+        assert found.edits, "a fault is always said"
+        assert repair(metadata, found.graph).edits == ()
+        assert all(set(edit.split()) <= known_words() for edit in found.edits)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown", "edits"),
+    [
+        ("a photo of a star", (STAR, HEART), ()),
+        ("a photo of a blue star", (STAR, RING), ("change the color of the star from red to blue",)),
+        (
+            "a photo of a star right of a heart",
+            (("star", "red", 0.2, 0.5), ("heart", "blue", 0.5, 0.5)),
+            ("move the red star to the right of the blue heart",),
+        ),
+        (
+            "a photo of a star right of a heart",
+            (STAR, HEART),
+            ("move the red star to the right of the blue heart", "move the blue heart to the left of the red star"),
+        ),
+        (
+            "a photo of two stars",
+            (STAR, ("star", "red", 0.5, 0.8), ("star", "red", 0.8, 0.2)),
+            ("remove the red star",),
+        ),
+        (
+            "a photo of a red star and a pink fish",
+            (STAR, HEART, RING, ("moon", "white", 0.5, 0.8)),
+            ("replace the blue heart with a pink fish",),
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_as_a_person_would(prompt, shown, edits):
+    assert repair(parse(prompt), graph(*shown)).edits == edits
+
+
+def test_what_is_missing_is_added_where_the_prompt_wants_it():
+    found = repair(parse("a photo of a red star above a green ring"), graph(HEART, ("ring", "green", 0.5, 0.8)))
+    assert found.edits == ("add a red star above the green ring",)
+    assert found.graph[:2] == graph(HEART, ("ring", "green", 0.5, 0.8))
+
+
+def test_an_empty_picture_is_filled():
+    for metadata in PROMPTS:
+        found = repair(metadata, ())
+        assert len(found.graph) == sum(clause.count for clause in metadata.include)
+        assert all(edit.startswith("add ") for edit in found.edits)
+
+
+def test_what_is_not_asked_for_stays():
+    shown = graph(("star", "blue", 0.2, 0.5), RING)
+    assert graph(RING)[0] in repair(parse("a photo of a red star"), shown).graph
+
+
+def test_a_class_in_two_clauses_is_refused():
+    twice = Metadata("color_attr", "a red star and a blue star", (Clause("star", 1, "red"), Clause("star", 1, "blue")))
+    with pytest.raises(MisuseError, match="two clauses"):
+        repair(twice, ())
+    circle = (Clause("star"), Clause("heart", 30, None, Position("left of", 0)))
+    with pytest.raises(MisuseError, match="more than fits"):
+        repair(Metadata("position", "thirty hearts left of a star", circle), ())
+
+
+@settings(deadline=None, max_examples=20)
+@given(graphs)
+def test_a_graph_is_what_a_detector_reports_of_it(shown):
+    seen = graph_of(found_in(shown, SIDE), SIDE)
+    assert sorted((node.noun, node.color) for node in seen) == sorted((node.noun, node.color) for node in shown)
+    key = lambda node: (node.noun, node.color, round(node.x, 6), round(node.y, 6), round(node.size, 6))  # noqa: E731
+    assert sorted(map(key, seen)) == sorted(map(key, shown))
