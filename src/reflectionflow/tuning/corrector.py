@@ -26,7 +26,7 @@ from reflectionflow.models.manifest import write_manifest
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.pair_latents import cached
-from reflectionflow.tuning.triplets import Pixels, Source, TripletData, TripletSection, broken_sentence
+from reflectionflow.tuning.triplets import PUBLISHED, Pixels, Source, TripletData, TripletSection, broken_sentence
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
@@ -265,6 +265,11 @@ def run(
         say(broken_sentence(broken))
     if not len(index):
         raise MisuseError(f"No sample of {', '.join(config.data.shards)} can be read; build or fetch it again.")
+    strange = sorted(set(config.data.mixture) - set(index.subsets) - set(PUBLISHED))
+    if strange:
+        raise MisuseError(
+            f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct the name."
+        )
     folder = Path(config.base.checkpoint)
     try:
         with quiet("transformers", "diffusers"):
