@@ -12,10 +12,12 @@ import asyncio
 import base64
 import io
 import os
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -186,8 +188,17 @@ class Endpoint:
 
         free = asyncio.Semaphore(self.options.concurrency)
         # Time is limited in `_ask`, for the answer as a whole: httpx2 would limit the wait between two bytes.
-        async with httpx2.AsyncClient(headers=self._headers(), timeout=None) as client:
+        async with httpx2.AsyncClient(headers=self._headers(), timeout=None, verify=self._trusted) as client:
             return list(await asyncio.gather(*(self._ask(client, free, question) for question in questions)))
+
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """The certificates that are trusted, read once; without TLS none are read."""
+        import httpx2
+
+        if self.options.base_url.scheme == "http":
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return httpx2.create_ssl_context()
 
     def _headers(self) -> dict[str, str]:
         key = self._key()

@@ -56,7 +56,7 @@ class Wording:
 
 FULL = Wording(
     name="full",
-    system="You are a careful observer of pictures. You report only what you can see, and answer in the form asked for.",
+    system="You are a careful observer of pictures. You report only what you can see and answer as you are asked to.",
     listing="List every object of this image with its color and its place, separated by commas.",
     judge='Does this image show "{prompt}"? Every object, number, color and position counts. Answer yes or no.',
     reflect=(
@@ -146,8 +146,8 @@ _IMPERATIVE = re.compile(rf"(?:please |then |and |also |finally, |next, )*(?:{_V
 _OBLIGATION = re.compile(r"\b(?:should|must|needs? to|has to|have to)\b", re.IGNORECASE)
 _NOTHING = re.compile(
     r"^(?:nothing\b|none\b|n/?a$|no$|no (?:further |other |more )?(?:edit|change|correction|modification|adjustment)|"
-    r"(?:the |this )?(?:image|picture|photo)(?: already)? (?:fully |correctly |perfectly )?match|looks? (?:good|correct)|"
-    r"(?:it|everything) (?:is|looks|matches)\b|already correct)",
+    r"(?:the |this )?(?:image|picture|photo)(?: already)? (?:fully |correctly |perfectly )?match|"
+    r"looks? (?:good|correct)|(?:it|everything) (?:is|looks|matches)\b|already correct)",
     re.IGNORECASE,
 )
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
