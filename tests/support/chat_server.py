@@ -20,7 +20,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def completion(text: str | None, finish: str = "stop", tokens: int = 7, first: dict[str, float] | None = None) -> Answer:
+def completion(
+    text: str | None, finish: str = "stop", tokens: int = 7, first: dict[str, float] | None = None
+) -> Answer:
     """Return a chat completion; `first` holds the log-probabilities of the first token."""
     top = [{"token": token, "logprob": value} for token, value in (first or {}).items()]
     logprobs = {"content": [{"token": "x", "logprob": 0.0, "top_logprobs": top}]} if first is not None else None

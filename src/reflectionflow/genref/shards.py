@@ -111,7 +111,7 @@ def write_shards(
         for old in folder.glob("genref_*.tar"):
             old.unlink()
         counts: Counter[str] = Counter()
-        shards = []
+        shards: list[dict[str, Any]] = []
         remaining = iter(triplets)
         while (first := next(remaining, None)) is not None:
             chosen = chain([first], islice(remaining, per_shard - 1))

@@ -140,9 +140,7 @@ def messages(system: str, pictures: Sequence[str], question: str) -> list[dict[s
 
 def json_answer(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the field of a request that holds the answer to a JSON schema (vLLM, SGLang and OpenAI alike)."""
-    return {
-        "response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
-    }
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}}
 
 
 def key_missing(options: EndpointOptions) -> list[str]:
