@@ -1,4 +1,4 @@
-"""Published layouts: member names with prefixes and other endings, GenRef-CoT, and everything that had to be changed."""
+"""Published layouts: members with prefixes and other endings, GenRef-CoT, and what had to be converted."""
 
 from __future__ import annotations
 

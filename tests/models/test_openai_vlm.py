@@ -17,7 +17,7 @@ from reflectionflow.errors import ModelError
 from reflectionflow.models.endpoint import Endpoint, EndpointOptions, Fault, Said, key_missing
 from reflectionflow.models.openai_vlm import Judge, RemoteVlm, VlmOptions, probability_of_yes
 from reflectionflow.prompts.vlm import FULL
-from reflectionflow.roles import Question, RefineRequest, Reflector, ReflectRequest, Refiner, Verifier
+from reflectionflow.roles import Question, Refiner, RefineRequest, Reflector, ReflectRequest, Verifier
 from reflectionflow.types import Candidate, Failure, Recipe, Verdict
 from tests.support.chat_server import Answer, completion, question_of, serving
 

@@ -56,8 +56,8 @@ def card_of_edits(manifest: Mapping[str, Any]) -> str:
     if teacher is not None:
         captions += f", or captions by {teacher} where there are none"
         thought = (
-            f"{teacher} compared each pair in a drawn order, without being told which is better; pairs where it did not "
-            "prefer the edited picture are left out. Its comparison is in `provenance.json`."
+            f"{teacher} compared each pair in a drawn order, without being told which is better; pairs where it did "
+            "not prefer the edited picture are left out. Its comparison is in `provenance.json`."
         )
     converted = [f"- {count} × {what}" for what, count in sorted(manifest["converted"].items())]
     lines = [

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -44,9 +44,6 @@ from reflectionflow.prompts.vlm import (
 )
 from reflectionflow.roles import Question, RefineRequest, ReflectRequest, Role, Worker
 from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict, canonical_json, to_json
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 AnswerT = TypeVar("AnswerT", Verdict, Reflection, RefinedPrompt)
 RequestT = TypeVar("RequestT", Question, ReflectRequest, RefineRequest)
