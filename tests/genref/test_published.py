@@ -181,6 +181,8 @@ def test_stats_view_and_check_work_on_published_data(published):
     assert call("view", str(published)).exit_code == 0
     page = (published / "view.html").read_text()
     assert page.count("<figure>") == 4  # two histograms and two samples
+    assert page.count('<rect class="verb-add"') == 2
+    assert "<title>0–8: " in page
     assert "converted" in page
     done = call("check", str(published))
     assert done.exit_code == 1

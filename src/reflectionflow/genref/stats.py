@@ -11,7 +11,7 @@ import numpy as np
 
 from reflectionflow.genref.shards import MANIFEST, Triplet, read_manifest, read_triplets, shards_of
 
-BIN = 8.0
+BIN = 8
 BINS = 16
 """Histograms of differences have this many bins of this width; the last one is open."""
 VERBS = ("add", "remove", "replace", "change", "move")
