@@ -49,7 +49,7 @@ def test_models_as_json_is_one_object(example_stack):
 
 def test_every_shipped_stack_is_listed_by_default():
     data = json.loads(_run("models", "--json").stdout)
-    assert [stack["name"] for stack in data["stacks"]] == ["scenes", "flux-dev", "scenes-oracle"]
+    assert [stack["name"] for stack in data["stacks"]] == ["scenes", "flux-dev", "flux-dev-vlm", "scenes-oracle"]
 
 
 def test_doctor_is_content_with_a_ready_stack(example_stack):
@@ -92,3 +92,17 @@ def test_doctor_says_that_an_endpoint_is_down(example, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert data["ready"] is False
     assert "start its server" in next(check for check in data["checks"] if check["name"] == "endpoint")["remedy"]
+
+
+def test_doctor_looks_once_at_an_endpoint_of_three_roles_and_names_a_key_that_is_not_set(tmp_path, server, monkeypatch):
+    monkeypatch.delenv("REFLECTIONFLOW_TEST_KEY", raising=False)
+    vlm = f'model = "openai-vlm"\nbase_url = "http://127.0.0.1:{server}/v1"\nserved = "m"\n'
+    vlm += 'api_key_env = "REFLECTIONFLOW_TEST_KEY"\n'
+    tables = "".join(f"[{role}]\n{vlm}" for role in ("verifier", "reflector", "refiner"))
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\ndescription = "a test"\n[generator]\nmodel = "scenes-flux"\n{tables}')
+    data = json.loads(_run("doctor", "--stack", str(path), "--json").stdout)
+    assert [check["status"] for check in data["checks"] if check["name"] == "endpoint"] == ["fine"]
+    remedies = [check["remedy"] for check in data["checks"] if check["name"] == "stack"]
+    assert len(remedies) == 3
+    assert all("REFLECTIONFLOW_TEST_KEY is not set" in remedy for remedy in remedies)

@@ -14,6 +14,7 @@ from reflectionflow.genref.graph import Node, distance, graph_of, match
 from reflectionflow.genref.pairs import joined
 from reflectionflow.genref.pool import Picture
 from reflectionflow.genref.teacher import edits_of, reflect, think
+from reflectionflow.genref.teaching import GraphTeacher
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.words import COLORS, OBJECTS, known_words
@@ -118,5 +119,6 @@ def test_a_sample_tells_of_the_flawed_picture_first_in_whatever_order_the_teache
             Picture("p", place, str(place), place, 0.5, tmp_path, {}, told)
             for place, told in enumerate((graph(STAR), graph(STAR, HEART)))
         )
-        pair = joined(flawed, enhanced, "rule", "p", lambda picture: len(picture.graph), edits_of, seed, Counter())
+        teacher = GraphTeacher(lambda picture: len(picture.graph), edits_of)
+        pair = joined(flawed, enhanced, "rule", "p", teacher, seed, Counter())
         assert pair.thought.differences == ("Only the second picture shows a blue heart at the right.",)

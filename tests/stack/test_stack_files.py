@@ -149,13 +149,15 @@ def test_a_stack_that_does_not_exist_names_those_that_do(name, said):
 
 def test_every_shipped_stack_is_counted_and_begins_with_its_command():
     folder = Path(stack.__file__).parent / "configs" / "stacks"
-    assert stack.shipped() == ("scenes", "flux-dev", "scenes-oracle")
+    assert stack.shipped() == ("scenes", "flux-dev", "flux-dev-vlm", "scenes-oracle")
     assert stack.shipped()[0] == stack.DEFAULT_STACK
     for name in stack.shipped():
         text = (folder / f"{name}.toml").read_text(encoding="utf-8")
         assert text.startswith("# reflectionflow ")
         assert f"--stack {name}" in text.splitlines()[0]
-        assert [part.role.value for part in stack.read(name).parts] == ["generator", "verifier"]
+        parts = [part.role.value for part in stack.read(name).parts]
+        more = ["corrector", "reflector", "refiner"] if name == "flux-dev-vlm" else []
+        assert parts == ["generator", "verifier", *more]
 
 
 def test_every_option_of_a_registered_model_is_described(example):

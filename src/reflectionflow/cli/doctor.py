@@ -146,17 +146,15 @@ def _stack(name: str) -> Iterator[Check]:
 
 
 def _endpoints(name: str) -> Iterator[Check]:
-    """Yield one check per URL among the options of the stack's models."""
+    """Yield one check per different URL among the options of the stack's models."""
     from pydantic import AnyUrl
 
     from reflectionflow import stack
 
-    found = False
-    for part in stack.examine(name).plan.parts:
-        for value in dict(part.options).values():
-            if isinstance(value, AnyUrl):
-                found = True
-                yield _endpoint(value.host or "", value.port or 80, str(value))
+    values = (value for part in stack.examine(name).plan.parts for value in dict(part.options).values())
+    found = {str(value): value for value in values if isinstance(value, AnyUrl)}
+    for url, value in found.items():
+        yield _endpoint(value.host or "", value.port or 80, url)
     if not found:
         yield Check("endpoints", Status.FINE, f"{name} uses none")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
     from reflectionflow.genref.pool import Painter
+    from reflectionflow.genref.teacher_vlm import VlmTeacher
 
 app = typer.Typer(no_args_is_help=True, help="GenRef: flawed picture, reflection, enhanced picture.")
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards, ours or a published one.")]
@@ -32,26 +33,88 @@ class Wanted(StrEnum):
     ALL = "all"
 
 
+class TeacherKind(StrEnum):
+    """Who writes captions and comparisons of real pictures."""
+
+    NONE = "none"
+    VLM = "vlm"
+
+
 @app.command()
 def build(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the shards go.")],
     source: Annotated[Wanted, typer.Option(help="Where triplets come from.")] = Wanted.ALL,
     triplets: Annotated[int, typer.Option(min=1, help="How many to build.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of prompts, scenes and noise.")] = 0,
-    stack: Annotated[str, typer.Option(help="Who paints the pool.")] = "scenes",
+    stack: Annotated[str, typer.Option(help="Who paints the pool; its reflector is the teacher.")] = "scenes",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Edits of real pictures in OmniEdit's layout, with --source editing."),
+    ] = None,
+    teacher: Annotated[
+        TeacherKind,
+        typer.Option(help="With --data: vlm lets the stack's reflector write captions and comparisons."),
+    ] = TeacherKind.NONE,
 ) -> None:
-    """Build triplets; the same command continues an interrupted build and paints nothing twice."""
+    """Build triplets; the same command continues an interrupted build and pays for nothing twice."""
+    if data is not None:
+        _build_from_edits(data, out, source, triplets, seed, stack, teacher)
+    else:
+        _build_from_pool(out, source, triplets, seed, stack, teacher)
+
+
+def _build_from_edits(
+    data: Path, out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind
+) -> None:
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.genref.build import build_from_edits
+
+    if source is not Wanted.EDITING:
+        raise MisuseError(f"--data holds edits, and --source is {source.value}; add --source editing.")
+    if not data.exists():
+        raise MisuseError(f"--data {data} does not exist; give a folder of parquet files or shards.")
+    used = _teacher(stack, out) if teacher is TeacherKind.VLM else None
+    manifest = build_from_edits(data, triplets, seed, out, used, {"stack": stack if used else None})
+    _told(manifest, triplets, out)
+
+
+def _teacher(stack: str, out: Path) -> VlmTeacher:
+    """Return the reflector of a stack as a teacher that keeps its answers beside the shards; loads no other model."""
+    from reflectionflow import stack as stacks
+    from reflectionflow.errors import ConfigError, MisuseError
+    from reflectionflow.genref.memo import FILE, RememberedEndpoint
+    from reflectionflow.genref.teacher_vlm import VlmTeacher
+    from reflectionflow.models.endpoint import Endpoint, EndpointOptions, key_missing
+    from reflectionflow.roles import Role
+
+    options = next((part.options for part in stacks.read(stack).parts if part.role is Role.REFLECTOR), None)
+    if not isinstance(options, EndpointOptions):
+        raise MisuseError(
+            f'The reflector of the stack {stack!r} is not served over HTTP (model = "openai-vlm"), and only such a one '
+            "can teach; use --stack flux-dev-vlm or a stack of your own."
+        )
+    if missing := key_missing(options):
+        raise ConfigError(stack, missing)
+    return VlmTeacher(RememberedEndpoint(Endpoint(options), out / FILE))
+
+
+def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
     from reflectionflow import stack as stacks
     from reflectionflow.errors import MisuseError
     from reflectionflow.genref.build import Source, build
 
+    if teacher is not TeacherKind.NONE:
+        raise MisuseError("--teacher vlm writes about real pictures; give them with --data.")
     if stacks.load(stack).generator.capabilities.words is None:
         raise MisuseError(
             f"The stack {stack!r} does not paint Scenes, and triplets are built from Scenes only so far; "
             "use --stack scenes"
         )
     sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
-    manifest = build(sources, triplets, seed, out, _painter(stack), {"stack": stack})
+    _told(build(sources, triplets, seed, out, _painter(stack), {"stack": stack}), triplets, out)
+
+
+def _told(manifest: Mapping[str, Any], triplets: int, out: Path) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in manifest["subsets"].items())
     tell(f"{manifest['samples']} triplets in {out} ({counts or 'none'}).")
     if manifest["samples"] < triplets:
@@ -84,9 +147,13 @@ def stats(folder: Folder, as_json: AsJson = False) -> None:
     for name, count in found.subsets.items():
         verbs = ", ".join(f"{number} {verb}" for verb, number in found.verbs[name].items())
         typer.echo(f"  {name:8} {count:6}  {found.edits[name]:.1f} edits each ({verbs})")
+        apart = f"; scene graphs {found.apart[name][2]:.2f} apart" if name in found.apart else ""
+        typer.echo(f"{'':17}pictures differ by {found.changed[name][2]:.1f} of 255{apart} (medians)")
     for name, reasons in found.dropped.items():
         for reason, count in reasons.items():
             typer.echo(f"  left out of {name}: {count}, {reason}")
+    for what, count in found.converted.items():
+        typer.echo(f"  converted: {count}, {what}")
     for reason, count in found.skipped.items():
         typer.echo(f"  broken: {count}, {reason}")
 
@@ -109,12 +176,13 @@ def view(
 
 @app.command()
 def check(folder: Folder) -> None:
-    """Check a build: hashes, counts, members, pictures, texts."""
-    from reflectionflow.genref.shards import check
+    """Check a data set: members, pictures, texts; of a build of ours hashes and counts too."""
+    from reflectionflow.genref.shards import MANIFEST, check
 
     problems = check(folder)
+    manifest = folder.is_dir() and (folder / MANIFEST).exists()
     for problem in problems:
         tell(f"  - {problem}")
     if problems:
         raise typer.Exit(1)
-    tell(f"{folder} is whole.")
+    tell(f"{folder} is whole." if manifest else f"Every sample in {folder} can be read; it has no manifest to compare.")

@@ -2,4 +2,5 @@
 
 graph.py     what a detector sees as a scene graph, and how far two graphs are apart
 teacher.py   the reflection for a pair, and its chain of thought
+teaching.py  what a teacher is; teacher_vlm.py one behind an endpoint
 """

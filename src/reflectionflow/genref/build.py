@@ -1,4 +1,7 @@
-"""Build GenRef: pool → pairs → shards. The pool is a run, so a killed build goes on and paints nothing twice."""
+"""Build GenRef: pool → pairs → shards, or edits of real pictures → teacher → shards.
+
+The pool is a run, and a teacher's answers are kept, so a killed build goes on and pays for nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reflectionflow.genref.card import card
+from reflectionflow.genref.card import card, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool
 from reflectionflow.genref.shards import write_shards
-from reflectionflow.genref.sources import editing, retouch, rule, scored
+from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
+
+if TYPE_CHECKING:
+    from reflectionflow.genref.teacher_vlm import VlmTeacher
 
 CARD = "README.md"
 SHARE = {"rule": 0.18, "reward": 0.14, "length": 0.09, "editing": 0.3, "retouch": 0.29}
@@ -77,4 +83,39 @@ def build(
     told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
     manifest = write_shards(samples, folder, {**about, **told})
     (folder / CARD).write_text(card(manifest), "utf-8")
+    return manifest
+
+
+def build_from_edits(
+    data: Path, triplets: int, seed: int, folder: Path, teacher: VlmTeacher | None, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Build the editing subset from instruction edits of real pictures; return its manifest.
+
+    Args:
+        data: A folder of parquet files or shards in OmniEdit's layout, or one file.
+        triplets: How many samples at most; the first ones in the order of the files.
+        seed: Of the order in which the teacher sees two pictures.
+        folder: Where shards go.
+        teacher: Writes captions and GenRef-CoT, or none.
+        about: What else the manifest says, such as the stack.
+
+    Raises:
+        MisuseError: if there are no files.
+        ModelError: if the teacher's endpoint refuses for good.
+        StorageError: if the shards cannot be written.
+    """
+    drops: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    edits.files_of(data)
+    found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
+    told = {
+        "seed": seed,
+        "asked": {Source.EDITING.value: triplets},
+        "dropped": {Source.EDITING.value: drops},
+        "converted": changed,
+        "data": data.name,
+        "teacher": None if teacher is None else teacher.name,
+    }
+    manifest = write_shards(found, folder, {**about, **told})
+    (folder / CARD).write_text(card_of_edits(manifest), "utf-8")
     return manifest

@@ -48,6 +48,44 @@ def card(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def card_of_edits(manifest: Mapping[str, Any]) -> str:
+    """Return the card of a build from edits of real pictures."""
+    teacher = manifest["teacher"]
+    captions = "the data's own captions of the edited pictures"
+    thought = "None; whether an edit was carried out is as sure as the data set that says so."
+    if teacher is not None:
+        captions += f", or captions by {teacher} where there are none"
+        thought = (
+            f"{teacher} compared each pair in a drawn order, without being told which is better; pairs where it did "
+            "not prefer the edited picture are left out. Its comparison is in `provenance.json`."
+        )
+    converted = [f"- {count} × {what}" for what, count in sorted(manifest["converted"].items())]
+    lines = [
+        "---",
+        "task_categories: [image-to-image]",
+        "tags: [genref, reflection, image-editing]",
+        "---",
+        f"# GenRef of edits: {manifest['data']}",
+        "",
+        f"{manifest['samples']} triplets of instruction edits: the source is the flawed picture, the edited one the "
+        f"enhanced, the instruction the reflection. Seed {manifest['seed']}.",
+        "",
+        f"- **Prompts**: {captions}.",
+        f"- **Teacher**: {thought}",
+        "- **Layout**: WebDataset shards as of GenRef-wds, with `provenance.json`.",
+        "- **Licence**: that of the data set it was built from; this build adds none.",
+        "",
+        "## Converted",
+        "",
+        *(converted or ["Nothing."]),
+        "",
+        "## Left out",
+        "",
+        *_left_out(manifest["dropped"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _left_out(dropped: Mapping[str, Mapping[str, int]]) -> list[str]:
     told = [f"- {name}: {count} × {why}" for name, reasons in dropped.items() for why, count in reasons.items()]
     return told or ["Nothing."]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.shards import SUBSET, BrokenSampleError, Triplet, triplet_of
+from reflectionflow.genref.members import SUBSET, BrokenSampleError, find, is_comparison, split_name
+from reflectionflow.genref.shards import COT, Triplet, triplet_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def index_of(shards: Sequence[Path]) -> Index:
             with tarfile.open(shard) as archive:
                 members: dict[str, list[tuple[str, int, int]]] = {}
                 for item in archive:
-                    key, _, member = Path(item.name).name.partition(".")
+                    key, member = split_name(item.name)
                     if item.isfile():
                         members.setdefault(key, []).append((member, item.offset_data, item.size))
         except (tarfile.TarError, OSError, EOFError) as error:
@@ -75,8 +76,12 @@ def index_of(shards: Sequence[Path]) -> Index:
 
 def _subset(shard: Path, members: Sequence[tuple[str, int, int]]) -> str:
     """Return the subset a sample says it belongs to; general where it says nothing readable."""
+    names = [member for member, _, _ in members]
+    if is_comparison(names):
+        return COT
+    told = find(dict.fromkeys(names, b""), SUBSET)
     for member, offset, length in members:
-        if member.split(".")[0] in SUBSET:
+        if member == told:
             with shard.open("rb") as file:
                 file.seek(offset)
                 return file.read(length).decode("utf-8", "replace").strip() or "general"

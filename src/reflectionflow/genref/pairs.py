@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reflectionflow.genref.graph import Graph, distance, match
+from reflectionflow.genref.graph import Graph, distance
 from reflectionflow.genref.pool import Picture
 from reflectionflow.genref.shards import Triplet
-from reflectionflow.genref.teacher import Thought, differences, think
+from reflectionflow.genref.teacher import Thought
+from reflectionflow.genref.teaching import PREFERS_FLAWED, Comparison, Teacher, Untaught, flawed_first
 
 ALIKE = 0.08
 """Pairs of one prompt with the same edits whose flawed pictures are this near are one pair."""
@@ -70,8 +71,7 @@ def joined(
     enhanced: Picture,
     subset: str,
     prompt: str,
-    rank: Callable[[Picture], float],
-    edits: Callable[[Graph, Graph], tuple[str, ...]],
+    teacher: Teacher[Picture],
     seed: int,
     drops: Counter[str],
 ) -> Pair | None:
@@ -80,21 +80,24 @@ def joined(
     The teacher compares them in an order drawn from the seed, without being told which is better; where it prefers the
     other one, the pair contradicts its origin and is dropped.
     """
-    ranks = {flawed.graph: rank(flawed), enhanced.graph: rank(enhanced)}
     swapped = bool(np.random.default_rng([seed, flawed.place, enhanced.place]).integers(2))
     first, second = (enhanced, flawed) if swapped else (flawed, enhanced)
-    thought = think(first.graph, second.graph, ranks.__getitem__, edits)
-    if thought.better == 0 and flawed.graph == enhanced.graph:
+    asked = Comparison(prompt, first, second)
+    found = teacher.compare([asked])[0]
+    if isinstance(found, Untaught):
+        drops[found.reason] += 1
+        return None
+    if found.better == 0 and flawed.graph == enhanced.graph:
         drops["the teacher sees no difference"] += 1
         return None
-    if thought.better != (1 if swapped else 2):
-        drops["the teacher prefers the flawed picture or neither"] += 1
+    # Whoever reads the sample sees the flawed picture first, in whatever order the teacher compared them.
+    thought = flawed_first(teacher, asked, swapped, found)
+    if thought is None:
+        drops[PREFERS_FLAWED] += 1
         return None
     if not thought.edits:
         drops["nothing that matters differs"] += 1
         return None
-    # Whoever reads the sample sees the flawed picture first, in whatever order the teacher compared them.
-    thought = Thought(differences(match(flawed.graph, enhanced.graph)), 2, thought.edits)
     about = {
         side: {"candidate": picture.candidate, "seed": picture.seed, "prompt": picture.prompt, "score": picture.score}
         for side, picture in (("flawed", flawed), ("enhanced", enhanced))

@@ -20,19 +20,36 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from reflectionflow.errors import MisuseError, StorageError
+from reflectionflow.genref.members import (
+    ANALYSIS,
+    BAD,
+    GOOD,
+    INSTRUCTIONS,
+    LEFT,
+    PROMPT,
+    REFLECTION,
+    RIGHT,
+    SUBSET,
+    BrokenSampleError,
+    expanded,
+    find,
+    is_comparison,
+    picture,
+    preferred,
+    split_name,
+    text,
+)
 
 MANIFEST = "manifest.json"
+RUNS = ("runs", "teacher.jsonl")
+"""What a build of ours keeps beside its shards."""
 PER_SHARD = 1000
 QUALITY = 95
-GOOD = ("good_image", "edited_img", "edited_image", "enhanced_image", "target_image")
-BAD = ("bad_image", "src_img", "source_image", "flawed_image", "original_image")
-REFLECTION = ("reflection", "instruction", "reflection_prompt", "edit_instruction")
-PROMPT = ("prompt", "caption", "text")
-SUBSET = ("subset", "source", "task")
-"""Names under which published and earlier layouts keep a member, ours first."""
+COT = "cot"
+"""The subset of samples of GenRef-CoT."""
 
 
 @dataclass(frozen=True)
@@ -77,29 +94,29 @@ def _members(triplet: Triplet) -> Iterator[tuple[str, bytes]]:
 def write_shards(
     triplets: Iterable[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
 ) -> dict[str, Any]:
-    """Write shards as samples come, then the manifest; return it. What lies there already is replaced shard by shard.
+    """Write shards, then the manifest; return it. What lies there already is replaced shard by shard.
 
     Args:
-        triplets: The samples in their order.
+        triplets: The samples in their order; one at a time is held.
         folder: Where to write.
-        about: How they were made, for the manifest; JSON-safe.
+        about: How they were made, for the manifest; JSON-safe, and read when all samples are written.
         per_shard: Samples of a shard.
 
     Raises:
         StorageError: if the folder cannot be written.
     """
-    counts: Counter[str] = Counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         for old in folder.glob("genref_*.tar"):
             old.unlink()
-        rest, shards = iter(triplets), list[dict[str, Any]]()
-        while (first := next(rest, None)) is not None:
-            chosen = chain([first], islice(rest, per_shard - 1))
+        counts: Counter[str] = Counter()
+        shards: list[dict[str, Any]] = []
+        remaining = iter(triplets)
+        while (first := next(remaining, None)) is not None:
+            chosen = chain([first], islice(remaining, per_shard - 1))
             shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar", counts))
-        told = {"samples": counts.total(), "subsets": dict(sorted(counts.items())), "shards": shards}
-        manifest = {"format": 1, **told, **about}
+        manifest = {"format": 1, "samples": counts.total(), "subsets": dict(counts), "shards": shards, **about}
         draft = folder / f"{MANIFEST}.writing"
         draft.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
         os.replace(draft, folder / MANIFEST)
@@ -109,18 +126,23 @@ def write_shards(
 
 
 def _write_shard(triplets: Iterable[Triplet], path: Path, counts: Counter[str]) -> dict[str, Any]:
-    draft, number = path.with_suffix(".writing"), 0
+    draft, samples = path.with_suffix(".writing"), 0
     with tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as archive:
         for triplet in triplets:
-            number += 1
+            samples += 1
             counts[triplet.subset] += 1
             for name, data in _members(triplet):
                 entry = tarfile.TarInfo(f"{triplet.key}.{name}")
                 entry.size, entry.mtime, entry.mode = len(data), 0, 0o644
                 archive.addfile(entry, io.BytesIO(data))
-    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    digest = _digest(draft)
     os.replace(draft, path)
-    return {"name": path.name, "samples": number, "sha256": digest}
+    return {"name": path.name, "samples": samples, "sha256": digest}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -160,7 +182,7 @@ def samples(shard: Path, skipped: Counter[str]) -> Iterator[tuple[str, dict[str,
             for entry in archive:
                 if not entry.isfile():
                     continue
-                name, _, member = Path(entry.name).name.partition(".")
+                name, member = split_name(entry.name)
                 if key is not None and name != key:
                     yield key, members
                     members = {}
@@ -174,81 +196,74 @@ def samples(shard: Path, skipped: Counter[str]) -> Iterator[tuple[str, dict[str,
         yield key, members
 
 
-def read_triplets(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Triplet]:
+def read_triplets(
+    paths: Sequence[Path], skipped: Counter[str], changed: Counter[str] | None = None
+) -> Iterator[Triplet]:
     """Yield the samples of shards, ours or published ones; broken ones are left out and counted by reason.
 
-    Pictures are turned upright and made RGB; grey, palette, alpha (on white) and CMYK ones too.
+    Pictures are turned upright and made RGB; grey, palette, alpha (on white) and CMYK ones too. What had to be
+    converted is counted in `changed`.
     """
     for path in paths:
         for key, members in samples(path, skipped):
             try:
-                yield triplet_of(key, members)
+                yield triplet_of(key, members, changed)
             except BrokenSampleError as error:
                 skipped[str(error)] += 1
 
 
-class BrokenSampleError(Exception):
-    """Why a sample is left out."""
+def triplet_of(key: str, members: Mapping[str, bytes], changed: Counter[str] | None = None) -> Triplet:
+    """Return a sample from its members, those of GenRef-wds or of GenRef-CoT.
 
-
-def triplet_of(key: str, members: Mapping[str, bytes]) -> Triplet:
-    """Return a sample from its members.
+    Args:
+        key: Its name.
+        members: Bytes by name.
+        changed: Counts what had to be converted.
 
     Raises:
         BrokenSampleError: if one is missing, empty or cannot be decoded.
     """
-    good, bad = (_picture(members, names) for names in (GOOD, BAD))
-    if good.size != bad.size:
-        bad = bad.resize(good.size, Image.Resampling.LANCZOS)
-    reflection, prompt = (_text(members, names) for names in (REFLECTION, PROMPT))
-    subset = _text(members, SUBSET) if _find(members, SUBSET) else "general"
+    changed = Counter() if changed is None else changed
+    members = expanded(members)
+    if is_comparison(list(members)):
+        return _comparison(key, members, changed)
+    good, bad = (picture(members, names, changed) for names in (GOOD, BAD))
+    reflection, prompt = (text(members, names) for names in (REFLECTION, PROMPT))
+    subset = text(members, SUBSET) if find(members, SUBSET) else "general"
     raw = members.get("provenance.json", b"{}")
     try:
         provenance = json.loads(raw)
     except ValueError:
         raise BrokenSampleError("provenance.json is no JSON") from None
-    return Triplet(key, good, bad, reflection, prompt, subset, provenance)
+    return Triplet(key, good, _same_size(bad, good, changed), reflection, prompt, subset, provenance)
 
 
-def _find(members: Mapping[str, bytes], names: Sequence[str]) -> str | None:
-    """Return the member that one of the names stands for, whatever its ending."""
-    return next((member for name in names for member in members if member.split(".")[0] == name), None)
+def _comparison(key: str, members: Mapping[str, bytes], changed: Counter[str]) -> Triplet:
+    """Return a sample of GenRef-CoT: the preferred picture is the enhanced one, the instructions its reflection."""
+    sides = {side: picture(members, names, changed) for side, names in (("left", LEFT), ("right", RIGHT))}
+    better = preferred(members)
+    good, bad = sides[better], sides["left" if better == "right" else "right"]
+    reflection, prompt = (text(members, names) for names in (INSTRUCTIONS, PROMPT))
+    analysis = text(members, ANALYSIS)
+    about = {"cot": {"differences": [analysis], "edits": [reflection]}, "preferred": better}
+    return Triplet(key, good, _same_size(bad, good, changed), reflection, prompt, COT, about)
 
 
-def _need(members: Mapping[str, bytes], names: Sequence[str]) -> bytes:
-    member = _find(members, names)
-    if member is None:
-        raise BrokenSampleError(f"{names[0]} is missing; there are {', '.join(sorted(members))}")
-    if not members[member]:
-        raise BrokenSampleError(f"{names[0]} is empty")
-    return members[member]
-
-
-def _picture(members: Mapping[str, bytes], names: Sequence[str]) -> Image.Image:
-    data = _need(members, names)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                clear = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-            return upright.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise BrokenSampleError(f"{names[0]} cannot be decoded") from None
-
-
-def _text(members: Mapping[str, bytes], names: Sequence[str]) -> str:
-    try:
-        text = _need(members, names).decode("utf-8").strip()
-    except UnicodeDecodeError:
-        raise BrokenSampleError(f"{names[0]} is not UTF-8") from None
-    if not text:
-        raise BrokenSampleError(f"{names[0]} is empty")
-    return text
+def _same_size(bad: Image.Image, good: Image.Image, changed: Counter[str]) -> Image.Image:
+    if bad.size == good.size:
+        return bad
+    changed["the flawed picture was resized to the enhanced one"] += 1
+    return bad.resize(good.size, Image.Resampling.LANCZOS)
 
 
 def check(folder: Path) -> list[str]:
-    """Return what is wrong with a build, one sentence each: hashes, counts, members, pictures, texts."""
+    """Return what is wrong with a data set, one sentence each: members, pictures, texts; of a build hashes and counts.
+
+    Raises:
+        MisuseError: if there are no shards, or a build of ours is not finished.
+    """
+    if folder.is_file() or not (folder / MANIFEST).exists():
+        return _check_foreign(folder)
     manifest = read_manifest(folder)
     problems = []
     listed = {shard["name"]: shard for shard in manifest["shards"]}
@@ -256,7 +271,7 @@ def check(folder: Path) -> list[str]:
         path = folder / name
         if not path.is_file():
             problems.append(f"{name} is missing.")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+        elif _digest(path) != shard["sha256"]:
             problems.append(f"{name} is not what was written: its SHA-256 differs from the manifest's.")
     problems += [f"{path.name} is not in the manifest." for path in folder.glob("*.tar") if path.name not in listed]
     skipped: Counter[str] = Counter()
@@ -266,3 +281,13 @@ def check(folder: Path) -> list[str]:
     if dict(counts) != manifest["subsets"]:
         problems.append(f"The shards hold {dict(sorted(counts.items()))}, the manifest says {manifest['subsets']}.")
     return problems
+
+
+def _check_foreign(folder: Path) -> list[str]:
+    """Return what is wrong with a data set that has no manifest, such as a published one."""
+    if any((folder / name).exists() for name in RUNS) or list(folder.glob("*.writing")):
+        raise MisuseError(f"{folder} holds an unfinished build; repeat it, then check.")
+    skipped: Counter[str] = Counter()
+    for _ in read_triplets(shards_of(folder), skipped):
+        pass
+    return [f"{number} samples are broken: {reason}." for reason, number in sorted(skipped.items())]

@@ -11,6 +11,9 @@ import numpy as np
 
 from reflectionflow.genref.shards import MANIFEST, Triplet, read_manifest, read_triplets, shards_of
 
+BIN = 8
+BINS = 16
+"""Histograms of differences have this many bins of this width; the last one is open."""
 VERBS = ("add", "remove", "replace", "change", "move")
 
 
@@ -25,6 +28,9 @@ class Statistics:
         edits: Mean number of edits of a reflection, by subset.
         words: Mean number of words of a reflection, by subset.
         changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by subset.
+        histogram: How many triplets lie in each bin of that difference, by subset; see `BIN` and `BINS`.
+        apart: The same quantiles of the distance of the two scene graphs, for subsets whose builder told it.
+        converted: Pictures that had to be converted, by what was done.
         skipped: Broken samples by reason.
         dropped: Pairs the build left out, by source and reason; empty for data of others.
     """
@@ -35,6 +41,9 @@ class Statistics:
     edits: dict[str, float]
     words: dict[str, float]
     changed: dict[str, tuple[float, ...]]
+    histogram: dict[str, tuple[int, ...]]
+    apart: dict[str, tuple[float, ...]]
+    converted: dict[str, int]
     skipped: dict[str, int]
     dropped: dict[str, dict[str, int]]
 
@@ -57,16 +66,18 @@ def statistics(folder: Path) -> Statistics:
         MisuseError: if there are no shards.
     """
     skipped: Counter[str] = Counter()
-    numbers = _gather(read_triplets(shards_of(folder), skipped))
+    converted: Counter[str] = Counter()
+    numbers = _gather(read_triplets(shards_of(folder), skipped, converted))
     finished = folder.is_dir() and (folder / MANIFEST).exists()
     dropped = read_manifest(folder).get("dropped", {}) if finished else {}
-    return Statistics(**numbers, skipped=dict(sorted(skipped.items())), dropped=dropped)  # type: ignore[arg-type]
+    told = {"skipped": dict(sorted(skipped.items())), "converted": dict(sorted(converted.items()))}
+    return Statistics(**numbers, **told, dropped=dropped)  # type: ignore[arg-type]
 
 
 def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
     subsets: Counter[str] = Counter()
     verbs: dict[str, Counter[str]] = defaultdict(Counter)
-    edits, words, changed = (defaultdict[str, list[float]](list) for _ in range(3))
+    edits, words, changed, apart = (defaultdict[str, list[float]](list) for _ in range(4))
     for triplet in triplets:
         name = triplet.subset
         subsets[name] += 1
@@ -77,14 +88,24 @@ def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
         edits[name].append(len(parts))
         words[name].append(len(triplet.reflection.split()))
         changed[name].append(difference(triplet))
+        if "distance" in triplet.provenance:
+            apart[name].append(float(triplet.provenance["distance"]))
     return {
         "samples": sum(subsets.values()),
         "subsets": dict(sorted(subsets.items())),
         "verbs": {name: dict(sorted(counts.items())) for name, counts in sorted(verbs.items())},
         "edits": {name: round(float(np.mean(values)), 3) for name, values in sorted(edits.items())},
         "words": {name: round(float(np.mean(values)), 3) for name, values in sorted(words.items())},
-        "changed": {
-            name: tuple(round(float(value), 2) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
-            for name, values in sorted(changed.items())
-        },
+        "changed": {name: _quantiles(values) for name, values in sorted(changed.items())},
+        "histogram": {name: _histogram(values) for name, values in sorted(changed.items())},
+        "apart": {name: _quantiles(values) for name, values in sorted(apart.items())},
     }
+
+
+def _quantiles(values: list[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 2) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
+
+
+def _histogram(values: list[float]) -> tuple[int, ...]:
+    places = np.minimum(np.asarray(values) // BIN, BINS - 1).astype(int)
+    return tuple(np.bincount(places, minlength=BINS).tolist())

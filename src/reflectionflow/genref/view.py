@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reflectionflow.genref.shards import Triplet, jpeg, read_triplets, shards_of
-from reflectionflow.genref.stats import VERBS, statistics
+from reflectionflow.genref.stats import BIN, BINS, VERBS, statistics
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ def page(folder: Path, each: int) -> str:
         shown=dict(sorted(shown.items())),
         verbs=[verb for verb in (*VERBS, "other") if verb in told],
         most=max(numbers.subsets.values(), default=1),
+        width=BIN,
+        bins=BINS,
+        most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),
         farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
     )
 

@@ -6,13 +6,14 @@ FLUX-Corrector has none and gets the release's (`condition.options.RELEASE`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError
+from reflectionflow.models import hub
 from reflectionflow.models.condition.options import RELEASE, Attention, ConditionOptions, LoraTokens, Positions
 from reflectionflow.models.fingerprint import identity
 from reflectionflow.models.flux import SHIPPED, FluxGenerator, FluxOptions, text_length
@@ -20,7 +21,7 @@ from reflectionflow.models.flux import _needs as flux_needs
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.plugins import LocalPath, ModelSpec
-from reflectionflow.prompts.correction import correction_text
+from reflectionflow.prompts.correction import Spelling, clip_text, correction_text
 from reflectionflow.roles import Capabilities, Painting, PaintRequest, Role
 from reflectionflow.types import Failure, Recipe, Scalar
 
@@ -31,7 +32,23 @@ LORA, TRANSFORMER = "lora", "transformer"
 class CorrectorOptions(FluxOptions):
     """Options of `flux-corrector`: a generator's, and the corrector."""
 
-    corrector: LocalPath = Field(description="Folder of a tuned corrector, or of the published FLUX-Corrector LoRA.")
+    corrector: LocalPath | None = Field(
+        default=None, description="Folder of a tuned corrector, or of the published FLUX-Corrector LoRA."
+    )
+    corrector_hub: str | None = Field(
+        default=None, description="Name of a corrector's LoRA on the Hugging Face hub, instead of a folder."
+    )
+    corrector_revision: str = Field(default="main", description="Branch, tag or commit of corrector_hub.")
+    spelling: Spelling = Field(
+        default=Spelling.TRAINING,
+        description="Text of a correction: training, as correctors are tuned, or inference, as the release searches.",
+    )
+
+    @model_validator(mode="after")
+    def _one_corrector(self) -> Self:
+        if (self.corrector is None) == (self.corrector_hub is None):
+            raise ValueError("give either a corrector (a folder) or a corrector_hub (a name on the hub), not both")
+        return self
 
 
 class ScenesCorrectorOptions(CorrectorOptions):
@@ -50,17 +67,20 @@ class FluxCorrector(FluxGenerator):
 
     def __init__(self, options: CorrectorOptions) -> None:
         super().__init__(options)
-        self._corrector = options.corrector
+        self._corrector = hub.folder_of(
+            options.corrector, options.corrector_hub, options.corrector_revision, hub.LORA_INDEXES
+        )
+        self._spelling = options.spelling
         base, own = self.name, {}
-        if (options.corrector / FILE).exists():
-            manifest = read_manifest(options.corrector)
+        if (self._corrector / FILE).exists():
+            manifest = read_manifest(self._corrector)
             self.name, own = manifest.identity, dict(manifest.details)
             if own.get("base") != base:
                 raise CheckpointError(
                     f"The corrector {self.name} was tuned on {own.get('base')}, not on {base}; name that checkpoint."
                 )
         else:
-            self.name = identity(options.corrector, None)
+            self.name = identity(self._corrector, options.corrector_hub)
         self._kind, self._scale = own.get("kind", LORA), float(own.get("scale", 1.0))
         self._condition = _options(own["condition"]) if "condition" in own else RELEASE
         self._paddings = tuple(int(length) for length in own.get("paddings", (512,)))
@@ -73,6 +93,8 @@ class FluxCorrector(FluxGenerator):
             **self.settings, "base": base, "attention": self._condition.attention.value,
             "lora": self._condition.lora.value, "positions": self._condition.positions.value,
         }  # fmt: skip
+        if self._spelling is not Spelling.TRAINING:
+            self.settings = {**self.settings, "spelling": self._spelling.value}
 
     def layout(self, recipe: Recipe) -> tuple[int, int, int, float, int]:
         """Return size, steps, guidance and text padding: what one call of the pipeline shares."""
@@ -97,8 +119,8 @@ class FluxCorrector(FluxGenerator):
         noise = [torch.Generator("cpu").manual_seed(request.recipe.seed) for request in padded]
         with quiet("transformers", "diffusers"):
             pictures = self._pipe(
-                [self._spelled(request.recipe.prompt) for request in padded],
-                prompt_2=[self._text(request.recipe) for request in padded],
+                [self._text(request.recipe, clip_text) for request in padded],
+                prompt_2=[self._text(request.recipe, correction_text) for request in padded],
                 condition_image=[request.parent for request in padded],
                 width=first.width, height=first.height, num_inference_steps=first.steps,
                 guidance_scale=first.guidance, generator=noise,
@@ -109,9 +131,9 @@ class FluxCorrector(FluxGenerator):
             for request, picture in zip(requests, pictures, strict=False)
         ]
 
-    def _text(self, recipe: Recipe) -> str:
-        """Return what T5 reads."""
-        return correction_text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""))
+    def _text(self, recipe: Recipe, text: Callable[[str, str, Spelling], str]) -> str:
+        """Return what an encoder reads: what `text` makes of prompt and reflection."""
+        return text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""), self._spelling)
 
     @cached_property
     def _pipe(self) -> Any:
@@ -148,6 +170,8 @@ def _options(data: Mapping[str, Any]) -> ConditionOptions:
 
 def _needs(options: CorrectorOptions) -> list[str]:
     found = flux_needs(options)
+    if options.corrector is None:
+        return found + hub.missing(options.corrector_hub or "", options.corrector_revision, hub.LORA_INDEXES)
     if (options.corrector / FILE).exists():
         return found + problems(options.corrector)
     if not list(options.corrector.glob("*.safetensors")):

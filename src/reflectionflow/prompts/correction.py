@@ -1,14 +1,33 @@
 """The text a corrector is conditioned on, in its one spelling, shared by data, tuning and inference.
 
 This is the training form of the official release (Diffusion-CoT/ReflectionFlow, `train_flux/train/data.py`): prompt,
-space, the marker, space, reflection. CLIP reads the bare prompt, T5 this text.
+space, the marker, space, reflection; CLIP reads the bare prompt, T5 this text. The release's search spells it otherwise
+(`tts/tts_reflectionflow.py`): a colon follows the marker, and both encoders read the whole. A corrector is best asked
+as it was trained, so that form is an option for the release's own setting only; tuning never uses it.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 REFLECTION_MARK = "[Reflexion]"
 
 
-def correction_text(prompt: str, reflection: str) -> str:
+class Spelling(StrEnum):
+    """How the release spells a correction: when it trains, and when it searches."""
+
+    TRAINING = "training"
+    INFERENCE = "inference"
+
+
+def correction_text(prompt: str, reflection: str, spelling: Spelling = Spelling.TRAINING) -> str:
     """Return what T5 reads for a correction; the bare prompt when there is nothing to correct."""
-    return f"{prompt} {REFLECTION_MARK} {reflection}" if reflection else prompt
+    if not reflection:
+        return prompt
+    mark = REFLECTION_MARK if spelling is Spelling.TRAINING else f"{REFLECTION_MARK}:"
+    return f"{prompt} {mark} {reflection}"
+
+
+def clip_text(prompt: str, reflection: str, spelling: Spelling = Spelling.TRAINING) -> str:
+    """Return what CLIP reads: the bare prompt, or T5's text in the spelling that gives both the same."""
+    return prompt if spelling is Spelling.TRAINING else correction_text(prompt, reflection, spelling)

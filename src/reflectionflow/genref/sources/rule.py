@@ -10,6 +10,7 @@ from reflectionflow.geneval import Metadata, decide
 from reflectionflow.genref.pairs import Pair, joined, nearest, without_doubles
 from reflectionflow.genref.pool import Picture, Pool, prompts_a_round
 from reflectionflow.genref.teacher import reflect
+from reflectionflow.genref.teaching import GraphTeacher
 from reflectionflow.models.detector import graded
 from reflectionflow.scenes.prompts import TAGS, suite
 from reflectionflow.scenes.splits import Split
@@ -56,6 +57,6 @@ def of_prompt(metadata: Metadata, pictures: list[Picture], seed: int, drops: Cou
     def rank(picture: Picture) -> float:
         return graded(metadata, picture.found)
 
-    edits = partial(reflect, metadata)
-    made = [joined(bad, nearest(bad, passing), "rule", metadata.prompt, rank, edits, seed, drops) for bad in failing]
+    teacher = GraphTeacher(rank, partial(reflect, metadata))
+    made = [joined(bad, nearest(bad, passing), "rule", metadata.prompt, teacher, seed, drops) for bad in failing]
     return without_doubles([pair for pair in made if pair is not None], MOST, drops)

@@ -7,7 +7,7 @@ detector A sees is to the captioned scene; the ensemble is the mean of both rank
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from reflectionflow.genref.graph import Graph, distance, graph_of
 from reflectionflow.genref.pairs import Pair, joined
 from reflectionflow.genref.pool import SIDE, Picture, Pool, prompts_a_round
 from reflectionflow.genref.teacher import edits_of
+from reflectionflow.genref.teaching import GraphTeacher
 from reflectionflow.scenes.captions import CaptionMix, detailed_caption, short_caption
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.splits import held_out_colors, held_out_pairs, held_out_relations
@@ -84,13 +85,13 @@ def _best_and_worst(
         drops["the scorers see no clear difference"] += 1
         return None
     enhanced = min(best, key=lambda picture: distance(worst.graph, picture.graph))
-    return joined(worst, enhanced, "general", prompt, _nearness(scene), edits_of, seed, drops)
+    return joined(worst, enhanced, "general", prompt, _teacher(scene), seed, drops)
 
 
-def _nearness(scene: Scene) -> Callable[[Picture], float]:
-    """Return the teacher's own rank: how near a picture is to what its caption tells of."""
+def _teacher(scene: Scene) -> GraphTeacher:
+    """Return a teacher with a rank of its own: how near a picture is to what its caption tells of."""
     truth = truth_of(scene)
-    return lambda picture: -distance(picture.graph, truth)
+    return GraphTeacher(lambda picture: -distance(picture.graph, truth), edits_of)
 
 
 def length_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
@@ -112,6 +113,6 @@ def length_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> lis
                 if gain < NEARER:
                     drops["the detailed caption's picture is not clearly nearer to the scene"] += 1
                     continue
-                pair = joined(flawed, enhanced, "length", short, _nearness(scene), edits_of, seed, drops)
+                pair = joined(flawed, enhanced, "length", short, _teacher(scene), seed, drops)
                 found += [pair] if pair else []
     return found[:wanted]
