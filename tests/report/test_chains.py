@@ -8,7 +8,9 @@ import pytest
 from tests.support.running import run_all, search
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Critic, Painter, Reordered, Rewriter, shuffled, stack
+from typer.testing import CliRunner
 
+from reflectionflow.cli import app
 from reflectionflow.report import Story, chain_sheet, html_page
 from reflectionflow.report.chains import chains_of, single_drafts
 from reflectionflow.report.files import CHAINS, book_of
@@ -231,3 +233,26 @@ def test_the_way_to_the_answer_is_told_as_data(told):
     assert data["path"][-1]["score"] == data["best"]["score"]
     assert data["path"][0]["criticised"] == []
     assert all(step["criticised"] for step in data["path"][1:])
+
+
+def test_the_terminal_tells_each_chain(told):
+    chapter = told(CHAINS_STRATEGY)
+    done = CliRunner().invoke(app, ["runs", "show", str(chapter.folder)], catch_exceptions=False)
+    assert done.exit_code == 0
+    shown = " ".join(done.stdout.split())
+    assert f"best {chapter.folder}/best.png (score {chapter.json()['best']['score']:.4f})" in shown
+    assert "12 pictures, 60 denoiser evaluations" in shown
+    for chain in chains_of(chapter.story):
+        assert f"Chain {chain.number}" in shown
+    before, answer = chapter.story.path[-2:]
+    assert f"No. {answer.number} {answer.said} {answer.gained} best" in shown
+    assert f"criticised {answer.edits[0]} rewritten {answer.prompt} No. {answer.number}" in shown
+    assert f"No. {before.number} {before.said}" in shown
+
+
+def test_the_terminal_lists_the_pictures_of_a_search_without_chains(told):
+    chapter = told(NOISE, images=3)
+    done = CliRunner().invoke(app, ["runs", "show", str(chapter.folder)], catch_exceptions=False)
+    listed = ", ".join(f"No. {turn.number} {turn.said}" for turn in chapter.story.turns.values())
+    assert f"Pictures: {listed}." in " ".join(done.stdout.split())
+    assert "Chain" not in done.stdout
