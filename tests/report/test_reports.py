@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import html.parser
 import json
 import re
@@ -16,7 +17,7 @@ from reflectionflow.types import Recipe
 class Page(html.parser.HTMLParser):
     """Collects what a page is made of, and fails on tags that do not close."""
 
-    VOID = frozenset({"meta", "img", "br", "circle", "polyline"})
+    VOID = frozenset({"meta", "img", "br", "circle", "polyline", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -46,9 +47,11 @@ class Page(html.parser.HTMLParser):
 @pytest.mark.parametrize("story", [noise_story(), chain_story(), failed_story()], ids=["noise", "chain", "failed"])
 def test_the_page_needs_nothing_from_elsewhere(story):
     page = Page(html_page(story))
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe"})
+    assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "img"})
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}]
     addresses = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
-    assert all(address.startswith(("data:image/", "#picture-")) for address in addresses)
+    assert all(address.startswith(("data:image/", "#picture-", "#p", "images/")) for address in addresses)
+    assert "url(" not in html_page(story)
 
 
 def test_the_page_tells_the_whole_story():
@@ -72,10 +75,20 @@ def test_the_page_tells_the_whole_story():
     assert re.search(r"Pictures painted 16 0", page.text)
 
 
-def test_a_correction_shows_its_parent_and_its_reflection():
+def test_the_way_to_the_answer_shows_each_picture_and_what_was_said_of_it():
     text = Page(html_page(chain_story())).text
-    assert "corrected from No. 4 : “Move the blue heart to the right of the star.”" in text
-    assert "corrected from No. 5 : “Make the star red.”" in text
+    way = text[text.index("From draft to answer") : text.index("All chains")]
+    told = [
+        "0.4500 draft No. 4",
+        "Criticised Move the blue heart to the right of the star.",
+        "0.7000 +0.2500 No. 5",
+        "Criticised Make the star red.",
+        "0.9300 +0.2300 best · No. 6",
+    ]
+    places = [way.index(words) for words in told]
+    assert places == sorted(places)
+    assert "0.9300 +0.4800 on its draft" in text
+    assert "corrected from No. 5" in text
     assert "Round 2" in text
 
 
@@ -86,16 +99,40 @@ def test_a_search_without_a_picture_says_why():
 
 
 def test_a_prompt_with_markup_is_shown_as_written():
-    page = html_page(noise_story(2, prompt="<script>alert(1)</script> & co"))
-    assert "<script>" not in page
+    page = html_page(noise_story(2, prompt="</title><script>alert(1)</script> & co"))
+    assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in page
 
 
-def test_large_pictures_are_small_on_their_cards_and_whole_on_top():
+@pytest.mark.parametrize("story", [noise_story(3), chain_story(), failed_story()], ids=["noise", "chain", "failed"])
+def test_every_picture_is_in_the_page_once_however_often_it_is_shown(story):
+    text = html_page(story)
+    page = Page(text)
+    painted = {step.candidate.image for step in story.result.steps if step.candidate}
+    held = [f"#{attrs['id']}" for tag, attrs in page.tags if tag == "image"]
+    shown = [attrs["href"] for tag, attrs in page.tags if tag == "use"]
+    assert len(held) == len(set(held)) == text.count("data:image/") == len(painted)
+    assert set(shown) == set(held)
+
+
+def test_what_a_person_can_see_has_a_text_for_one_who_cannot():
+    page = Page(html_page(chain_story()))
+    drawings = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("role") == "img"]
+    named = [attrs["aria-label"] for attrs in drawings if attrs["aria-label"]]
+    assert "Picture No. 5, score 0.7000, corrected from No. 4" in named
+    sliders = [attrs["aria-label"] for tag, attrs in page.tags if tag == "input"]
+    assert sliders[1:] == ["Slide from No. 4 (left) to No. 5 (right)", "Slide from No. 5 (left) to No. 6 (right)"]
+
+
+def test_large_pictures_are_carried_small():
     story = noise_story(3, 1024, 640)
     page = Page(html_page(story))
-    shown = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
-    assert [source.split(";")[0] for source in shown] == ["data:image/png", *["data:image/jpeg"] * 4]
+    sizes = {}
+    for attrs in (attrs for tag, attrs in page.tags if tag == "image"):
+        with Image.open(BytesIO(base64.b64decode(attrs["href"].split(",")[1]))) as picture:
+            sizes[attrs["id"]] = picture.size
+        assert (attrs["width"], attrs["height"]) == ("1024", "640")
+    assert sorted(sizes.values()) == [(512, 320)] * 3 + [(1024, 640)]
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (1024, 640), (64, 160)])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reflectionflow.cli.group import tell
-
-if TYPE_CHECKING:
-    from reflectionflow.report.files import Chapter
 
 app = typer.Typer(help="Find runs, look at one, check it, draw its report again.", no_args_is_help=True)
 
@@ -39,7 +36,13 @@ def list_runs(folder: Folder = Path("runs"), as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show(run: Run, as_json: AsJson = False) -> None:
-    """Show what came of a run."""
+    """Show what came of a run, chain by chain.
+
+    For each prompt: the answer, what was criticised and corrected on the way to it, what it cost, why it ended.
+    """
+    from rich.console import Console
+
+    from reflectionflow.cli.story import tell_story
     from reflectionflow.report.files import book_of, command_line
     from reflectionflow.runs import RunDirectory
 
@@ -47,14 +50,15 @@ def show(run: Run, as_json: AsJson = False) -> None:
         book = book_of(reader)
         journaled = reader.journal.count()
     if as_json:
-        outcome = book.json() if book.chapters else {"best": None}
+        outcome = book.told() if book.chapters else {"best": None}
         typer.echo(json.dumps({"asked": reader.spec.passed, "finished": bool(book.chapters), **outcome}))
         return
     typer.echo(f"Command: {command_line(reader.spec.passed)}")
     if not book.chapters:
         typer.echo(f"Not finished; calls already done: {journaled}. The same command continues.")
+    console = Console(highlight=False, markup=False, emoji=False)
     for chapter in book.chapters:
-        _show_chapter(chapter)
+        tell_story(console, chapter)
 
 
 @app.command("verify")
@@ -84,7 +88,8 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 def report(run: Run) -> None:
     """Draw a run's report again.
 
-    Writes best.png, contact-sheet.png, report.html and result.json from the journal, and prints where the page is.
+    Writes best.png, contact-sheet.png, chains.png, report.html and result.json from the journal, and prints where the
+    page is.
     """
     from reflectionflow.errors import MisuseError
     from reflectionflow.report.files import PAGE, book_of
@@ -127,17 +132,3 @@ def _line(run: dict[str, Any]) -> str:
         return f"not finished  {asked}"
     best = "no picture" if run["best"] is None else f"{run['best']:.4f}"
     return f"{best}  {run['images']} pictures  {asked}"
-
-
-def _show_chapter(chapter: Chapter) -> None:
-    result = chapter.story.result
-    outcome = chapter.json()["best"]
-    spent = result.charged
-    typer.echo(f"\n{result.prompt}")
-    typer.echo(f"  {result.stop.value}")
-    if outcome is not None:
-        typer.echo(f"  best   {outcome['path']} (score {outcome['score']:.4f})")
-    typer.echo(f"  spent  {spent.images} pictures, {spent.denoiser_evaluations} denoiser evaluations")
-    typer.echo(f"  run    {chapter.story.run}")
-    for reason in chapter.story.failures:
-        typer.echo(f"  failed {reason}")

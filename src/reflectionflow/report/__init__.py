@@ -1,4 +1,4 @@
-"""What a finished search looks like to a person: the HTML page, the contact sheet, the picture with its own story.
+"""What a finished search looks like to a person: the HTML page, the sheets, the picture with its own story.
 
 Everything here is made from a `Story`, which a run directory alone can tell, so that old runs can be drawn again.
 """
@@ -9,5 +9,6 @@ from reflectionflow.report.page import html_page
 from reflectionflow.report.picture import best_picture, describe_picture
 from reflectionflow.report.sheet import contact_sheet
 from reflectionflow.report.story import Story
+from reflectionflow.report.strip import chain_sheet
 
-__all__ = ["Story", "best_picture", "contact_sheet", "describe_picture", "html_page"]
+__all__ = ["Story", "best_picture", "chain_sheet", "contact_sheet", "describe_picture", "html_page"]

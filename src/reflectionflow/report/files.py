@@ -1,30 +1,37 @@
 """What a finished run leaves for people in its directory, written from the run alone.
 
-One prompt: `best.png`, `contact-sheet.png`, `report.html`, `result.json` beside the journal. Several prompts: the same
-files in one numbered folder per prompt, and a `result.json` over all of them beside the journal.
+One prompt: `best.png`, `contact-sheet.png`, `report.html`, `result.json` beside the journal, and `chains.png` where
+pictures came of pictures. Several prompts: the same files in one numbered folder per prompt, and a `result.json` over
+all of them beside the journal.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reflectionflow.report.page import html_page
 from reflectionflow.report.picture import best_picture
 from reflectionflow.report.sheet import contact_sheet
-from reflectionflow.report.story import Story
+from reflectionflow.report.story import Remarks, Story, Turn
+from reflectionflow.report.strip import chain_sheet
 from reflectionflow.runs import RunReader
+from reflectionflow.runs.images import ImageStore
 from reflectionflow.runs.storage import storage_errors, write_atomically
-from reflectionflow.types import content_id, to_json
+from reflectionflow.types import Candidate, RefinedPrompt, Reflection, content_id, to_json
 
-BEST, SHEET, PAGE, RESULT = "best.png", "contact-sheet.png", "report.html", "result.json"
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BEST, SHEET, CHAINS, PAGE, RESULT = "best.png", "contact-sheet.png", "chains.png", "report.html", "result.json"
 _SLUG = 40  # characters of a prompt in a folder's name
 
 
@@ -46,6 +53,20 @@ class Chapter:
             "run": str(self.folder),
         }
 
+    def told(self) -> dict[str, Any]:
+        """Return the outcome and, as `path`, the way from the draft to the best picture, one object a picture."""
+        return {**self.json(), "path": [self._passed(turn) for turn in self.story.path]}
+
+    def _passed(self, turn: Turn) -> dict[str, Any]:
+        candidate = turn.step.candidate
+        return {
+            "candidate": None if candidate is None else candidate.id,
+            "image": None if candidate is None else os.path.normpath(self.folder / self.story.link(candidate)),
+            "score": turn.score,
+            "criticised": list(turn.edits),
+            "prompt": turn.prompt,
+        }
+
     @property
     def best_path(self) -> Path:
         """Where the best picture is, if there is one."""
@@ -58,19 +79,17 @@ class Chapter:
         return {"path": str(self.best_path), "candidate": best.candidate.id, "score": best.verdict.score}
 
     def write(self) -> None:
-        """Write the picture, the contact sheet, the page and the outcome.
+        """Write the picture, the contact sheet, the chains, the page and the outcome.
 
         Raises:
             StorageError: if they cannot be written.
         """
         with storage_errors(self.folder, "writing the report"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            picture = best_picture(self.story)
-            if picture is None:
-                self.best_path.unlink(missing_ok=True)
-            else:
-                write_atomically(self.best_path, picture)
-            write_atomically(self.folder / SHEET, _png(self.story))
+            _write_or_remove(self.best_path, best_picture(self.story))
+            chains = chain_sheet(self.story)
+            _write_or_remove(self.folder / CHAINS, None if chains is None else _png(chains))
+            write_atomically(self.folder / SHEET, _png(contact_sheet(self.story)))
             write_atomically(self.folder / PAGE, html_page(self.story).encode())
             write_atomically(self.folder / RESULT, _lines(self.json()))
 
@@ -105,9 +124,16 @@ class Book:
 
     def json(self) -> dict[str, Any]:
         """Return the outcome as JSON data: that of the one search, or `{"results": [...]}` for several prompts."""
+        return self._gathered(Chapter.json)
+
+    def told(self) -> dict[str, Any]:
+        """Return the outcome as JSON data, each with the way from the draft to the best picture."""
+        return self._gathered(Chapter.told)
+
+    def _gathered(self, form: Callable[[Chapter], dict[str, Any]]) -> dict[str, Any]:
         if not self.several:
-            return self.chapters[0].json()
-        told = {chapter.story.result.prompt: chapter.json() for chapter in self.chapters}
+            return form(self.chapters[0])
+        told = {chapter.story.result.prompt: form(chapter) for chapter in self.chapters}
         return {"results": [{"prompt": prompt, **told[prompt]} for prompt in self.prompts if prompt in told]}
 
 
@@ -121,6 +147,7 @@ def book_of(run: RunReader) -> Book:
     prompts = tuple(passed.get("prompts", ()))
     several = len(prompts) > 1 or passed.get("prompts_file") is not None
     images = run.images
+    remarks = _remarks(run)
     chapters = []
     for item in sorted(run.results(), key=lambda item: (item.position, item.label)):
         folder = run.path / f"{item.position + 1:03d}-{slug(item.result.prompt)}" if several else run.path
@@ -131,9 +158,31 @@ def book_of(run: RunReader) -> Book:
             version=str(run.header["packages"].get("reflectionflow") or "unknown"),
             command=command_line(passed),
             png=lambda candidate: images.path(candidate.image).read_bytes(),
+            link=_links(images, folder),
+            remarks=remarks,
         )
         chapters.append(Chapter(story, folder))
     return Book(run.path, tuple(chapters), prompts, several)
+
+
+def _links(images: ImageStore, folder: Path) -> Callable[[Candidate], str]:
+    """Return a function from a candidate to the address of its file, as seen from a page in `folder`."""
+    return lambda candidate: Path(os.path.relpath(images.path(candidate.image), folder)).as_posix()
+
+
+def _remarks(run: RunReader) -> Remarks:
+    """Return what reflector and refiner said in a run, by candidate, in the order of the calls' ids."""
+    final = {row.id: row for row in run.calls() if row.role in _WORDS}  # a later attempt replaces a failed one
+    remarks: dict[str, tuple[Reflection | RefinedPrompt, ...]] = {}
+    for _, row in sorted(final.items()):
+        words = _WORDS[row.role]
+        candidate = row.request["candidate"]
+        remark = words(candidate, row.model, failure=row.failure) if row.answer is None else words.from_json(row.answer)
+        remarks[candidate] = (*remarks.get(candidate, ()), remark)
+    return remarks
+
+
+_WORDS: dict[str, type[Reflection] | type[RefinedPrompt]] = {"reflect": Reflection, "refine": RefinedPrompt}
 
 
 def run_id(resolved: Mapping[str, Any]) -> str:
@@ -165,9 +214,17 @@ def command_line(passed: Mapping[str, Any]) -> str:
     return shlex.join(["reflectionflow", "generate", *named, *options])
 
 
-def _png(story: Story) -> bytes:
+def _write_or_remove(path: Path, data: bytes | None) -> None:
+    """Write a file, or remove an earlier one where there is nothing to write."""
+    if data is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, data)
+
+
+def _png(picture: Image) -> bytes:
     out = BytesIO()
-    contact_sheet(story).save(out, format="PNG")
+    picture.save(out, format="PNG")
     return out.getvalue()
 
 
