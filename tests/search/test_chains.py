@@ -12,7 +12,7 @@ from reflectionflow.ranking import ranked
 from reflectionflow.runtime.events import Failed
 from reflectionflow.search.prompt import PROMPT
 from reflectionflow.search.reflection import REFLECTION
-from reflectionflow.types import Failure, Reflection, RefinedPrompt, StopReason
+from reflectionflow.types import Failure, RefinedPrompt, Reflection, StopReason
 from tests.support.running import run_all, search
 from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, stack
 
