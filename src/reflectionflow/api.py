@@ -11,11 +11,13 @@ many searches, load them once (`models = reflectionflow.stack.load("scenes")`) a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from reflectionflow.request import Consumer, Request, carry_out, carry_out_async, plan
+from reflectionflow.runtime import Strategy
 from reflectionflow.runtime.events import ignore
 from reflectionflow.stack import DEFAULT_STACK
 from reflectionflow.types import Candidate, Spend, Step, StopReason
@@ -82,12 +84,17 @@ class Result:
 async def agenerate(
     prompt: str,
     *,
-    strategy: str = "noise",
-    images: int = 16,
+    strategy: str | Path | Strategy = "noise",
+    images: int | None = None,
+    chains: int | None = None,
+    drafts: int | None = None,
+    parent: Literal["latest", "best"] | None = None,
+    refine: bool | None = None,
+    reflect: bool | None = None,
+    accept: float | None = None,
     seed: int = 0,
     stack: str | Path | Stack = DEFAULT_STACK,
-    width: int | None = None,
-    height: int | None = None,
+    size: int | tuple[int, int] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     out: str | Path | None = None,
@@ -99,12 +106,18 @@ async def agenerate(
 
     Args:
         prompt: What the picture should show.
-        strategy: Name of the search method.
-        images: Pictures to paint at most, ≥ 1.
+        strategy: Name of a search method or of a shipped strategy file, path of a strategy file, or a strategy itself,
+            such as `reflectionflow.search.reflection.REFLECTION.configured(history=0)`.
+        images: Pictures to paint at most, drafts and corrections alike, ≥ 1; none for the strategy's default.
+        chains: Width of the search: chains that run side by side; none leaves it to the strategy, as for the next five.
+        drafts: First drafts, of which the best become chains.
+        parent: The picture of a chain the next one is made from.
+        refine: Whether a refiner rewrites the prompt before a correction.
+        reflect: Whether a reflector says what is wrong.
+        accept: Score in [0, 1] at which the search stops.
         seed: Seed of the run, 0 ≤ seed < 2**63.
         stack: Name of a shipped stack, path of a stack file, or the models themselves.
-        width: Pixels; none for the stack's default, as for the next three.
-        height: Pixels.
+        size: Pixels of each side, or (width, height); none for the stack's default, as for the next two.
         steps: Denoiser steps.
         guidance: Guidance scale.
         out: The run directory; none for `runs/<prompt>-<hash of what is asked>`.
@@ -115,7 +128,8 @@ async def agenerate(
         ModelError: if a model failed.
         StorageError: if the run cannot be written.
     """
-    request = _request(prompt, strategy, images, seed, stack, (width, height), steps, guidance, out)
+    options = _options(width=chains, drafts=drafts, parent=parent, refine=refine, reflect=reflect, accept=accept)
+    request = _request(prompt, strategy, options, images, seed, stack, size, steps, guidance, out)
     planned = await asyncio.to_thread(plan, request)  # a model may take its time to load
     return _result(await carry_out_async(planned, on_event or ignore))
 
@@ -123,12 +137,17 @@ async def agenerate(
 def generate(
     prompt: str,
     *,
-    strategy: str = "noise",
-    images: int = 16,
+    strategy: str | Path | Strategy = "noise",
+    images: int | None = None,
+    chains: int | None = None,
+    drafts: int | None = None,
+    parent: Literal["latest", "best"] | None = None,
+    refine: bool | None = None,
+    reflect: bool | None = None,
+    accept: float | None = None,
     seed: int = 0,
     stack: str | Path | Stack = DEFAULT_STACK,
-    width: int | None = None,
-    height: int | None = None,
+    size: int | tuple[int, int] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     out: str | Path | None = None,
@@ -138,17 +157,24 @@ def generate(
 
     Inside a running event loop the search, and `on_event`, run in another thread.
     """
-    request = _request(prompt, strategy, images, seed, stack, (width, height), steps, guidance, out)
+    options = _options(width=chains, drafts=drafts, parent=parent, refine=refine, reflect=reflect, accept=accept)
+    request = _request(prompt, strategy, options, images, seed, stack, size, steps, guidance, out)
     return _result(carry_out(plan(request), on_event or ignore))
+
+
+def _options(**given: Any) -> dict[str, Any]:
+    """Return the strategy's options that were given, by their names."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _request(
     prompt: str,
-    strategy: str,
-    images: int,
+    strategy: str | Path | Strategy,
+    options: Mapping[str, Any],
+    images: int | None,
     seed: int,
     stack: str | Path | Stack,
-    size: tuple[int | None, int | None],
+    size: int | tuple[int, int] | None,
     steps: int | None,
     guidance: float | None,
     out: str | Path | None,
@@ -156,11 +182,11 @@ def _request(
     return Request(
         prompts=(prompt,),
         strategy=strategy,
+        options=options,
         images=images,
         seed=seed,
         stack=stack,
-        width=size[0],
-        height=size[1],
+        size=(size, size) if isinstance(size, int) else size,
         steps=steps,
         guidance=guidance,
         out=None if out is None else Path(out),

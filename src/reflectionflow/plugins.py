@@ -7,7 +7,7 @@ everyone's. docs/plugins.md shows a whole plug-in.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -124,3 +124,15 @@ def meant(name: str, known: Iterable[str]) -> str:
 def listed(names: Iterable[str]) -> str:
     """Return names as a list in a sentence."""
     return ", ".join(names) or "none"
+
+
+def option_fault(error: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return one pydantic error about named options as a sentence; `known` are the names there are."""
+    name = ".".join(str(item) for item in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {name!r}{meant(name, known)}; known are {listed(known)}"
+    if error["type"] == "missing":
+        return f"the option {name!r} is missing; write `{name} = ...`"
+    subject = f"{name} = {error['input']!r} is refused: " if name else ""
+    message = str(error["msg"])
+    return subject + message[:1].lower() + message[1:]

@@ -7,68 +7,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reflectionflow import roles, stack
 from reflectionflow.errors import MisuseError
 from reflectionflow.report.files import Book, book_of, run_id, slug
 from reflectionflow.runs import RunDirectory, RunSpec
-from reflectionflow.runtime import Event, Search, Task, check_task, run_searches, run_searches_async
+from reflectionflow.runtime import (
+    Event,
+    Search,
+    Strategy,
+    Task,
+    check_task,
+    missing_role,
+    run_searches,
+    run_searches_async,
+)
 from reflectionflow.search import strategy as find_strategy
 from reflectionflow.types import Budget, to_json
 
+if TYPE_CHECKING:
+    from reflectionflow.models.person import Reviewer
+
 Consumer = Callable[[Event], None]
 RUNS = Path("runs")
+IMAGES = 16
+"""Pictures painted for each prompt when neither the user nor the strategy says how many."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for; none leaves a value to the stack.
+    """What a person asks for; none leaves a value to the stack, or to the strategy.
 
     Attributes:
         prompts: One search each.
-        strategy: Name of the search method.
+        strategy: Name of a search method or a shipped strategy file, path of a strategy file, or the strategy itself.
+        options: Options of the strategy, by name; they go over those of a strategy file.
         images: Pictures to paint for each prompt, ≥ 1.
         seed: Seed of the run, 0 ≤ seed < 2**63.
         stack: Name of a shipped stack, path of a stack file, or the models themselves.
-        width: Pixels.
-        height: Pixels.
+        size: Width and height of the pictures, in pixels.
         steps: Denoiser steps.
         guidance: Guidance scale.
         out: The run directory.
         prompts_file: The file the prompts came from, for the record.
+        reviewer: Shows every reflection to a person before it is used.
     """
 
     prompts: tuple[str, ...]
-    strategy: str = "noise"
-    images: int = 16
+    strategy: str | Path | Strategy = "noise"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    images: int | None = None
     seed: int = 0
     stack: str | Path | roles.Stack = stack.DEFAULT_STACK
-    width: int | None = None
-    height: int | None = None
+    size: tuple[int, int] | None = None
     steps: int | None = None
     guidance: float | None = None
     out: Path | None = None
     prompts_file: Path | None = None
+    reviewer: Reviewer | None = None
 
     def passed(self) -> dict[str, Any]:
         """Return the request as JSON data, as it was written."""
-        by_hand = isinstance(self.stack, roles.Stack)
+        by_hand = isinstance(self.stack, roles.Stack) or isinstance(self.strategy, Strategy)
         return {
             "prompts": list(self.prompts),
             "prompts_file": None if self.prompts_file is None else str(self.prompts_file),
-            "strategy": self.strategy,
+            "strategy": self.strategy.name if isinstance(self.strategy, Strategy) else str(self.strategy),
+            "options": dict(self.options),
             "images": self.images,
             "seed": self.seed,
             "stack": self.stack.name if isinstance(self.stack, roles.Stack) else str(self.stack),
             "by_hand": by_hand,
-            "width": self.width,
-            "height": self.height,
+            "size": None if self.size is None else list(self.size),
             "steps": self.steps,
             "guidance": self.guidance,
             "out": None if self.out is None else str(self.out),
+            "ask": self.reviewer is not None,
         }
 
 
@@ -90,6 +107,11 @@ class Plan:
     resolved: dict[str, Any]
     folder: Path
 
+    @property
+    def images(self) -> int:
+        """Pictures painted at most, over all searches."""
+        return sum(search.task.budget.images or 0 for search in self.searches)
+
 
 def plan(request: Request) -> Plan:
     """Check a request completely and say what will be done; nothing is painted or written.
@@ -99,10 +121,9 @@ def plan(request: Request) -> Plan:
         MisuseError: if the request asks for something that cannot be done; all reasons at once.
         ModelError: if a model cannot be loaded.
     """
-    _require(_value_problems(request))
-    strategy = find_strategy(request.strategy)
-    models = request.stack if isinstance(request.stack, roles.Stack) else stack.load(request.stack)
-    tasks = [_task(request, models, prompt) for prompt in dict.fromkeys(request.prompts)]
+    strategy = _strategy(request)
+    models = _models(request, strategy)
+    tasks = [_task(request, models, strategy, prompt) for prompt in dict.fromkeys(request.prompts)]
     _require([problem for task in tasks for problem in _about(task, check_task(task, models, strategy), len(tasks))])
     searches = tuple(Search(task, strategy) for task in tasks)
     resolved = _resolved(models, searches)
@@ -153,6 +174,41 @@ def _require(problems: Sequence[str]) -> None:
         raise MisuseError("\n".join([f"{len(problems)} things are wrong:", *(f"  - {item}" for item in problems)]))
 
 
+def _strategy(request: Request) -> Strategy:
+    """Return the strategy asked for, after refusing what no stack could serve."""
+    problems = _value_problems(request)
+    chosen = request.strategy
+    if not isinstance(chosen, Strategy):
+        try:
+            chosen = find_strategy(chosen, request.options)
+        except MisuseError as error:
+            _require([*problems, *str(error).splitlines()] if problems else [])
+            raise
+    if request.reviewer is not None and roles.Role.REFLECTOR not in chosen.needs:
+        problems.append(f"The strategy {chosen.name}, as it is asked for, reflects on nothing; leave --ask out.")
+    _require(problems)
+    return chosen
+
+
+def _models(request: Request, strategy: Strategy) -> roles.Stack:
+    """Return the models, after refusing a stack that lacks a role, before any of them loads."""
+    if isinstance(request.stack, roles.Stack):
+        models = request.stack
+    else:
+        examined = stack.examine(request.stack)
+        played = {part.role for part in examined.plan.parts}
+        if request.reviewer is not None:
+            played.add(roles.Role.REFLECTOR)
+        lacking = [role for role in roles.Role if role in strategy.needs - played]
+        _require([] if examined.problems else [missing_role(strategy, role, str(request.stack)) for role in lacking])
+        models = stack.load(request.stack)
+    if request.reviewer is None:
+        return models
+    from reflectionflow.models.person import asking
+
+    return asking(models, request.reviewer)
+
+
 def _value_problems(request: Request) -> list[str]:
     """Return what no stack could serve."""
     problems = [
@@ -162,7 +218,9 @@ def _value_problems(request: Request) -> list[str]:
     ]
     if not request.prompts:
         problems.append("There is no prompt; say what the picture should show.")
-    if request.images < 1:
+    if isinstance(request.strategy, Strategy) and request.options:
+        problems.append(f"The strategy {request.strategy.name} comes with its options; give options only with a name.")
+    if request.images is not None and request.images < 1:
         problems.append(f"The number of images must be at least 1, not {request.images}.")
     if request.guidance is not None and not 0 <= request.guidance < math.inf:
         problems.append(f"The guidance scale must be a number of at least 0, not {request.guidance}.")
@@ -174,15 +232,16 @@ def _about(task: Task, problems: Sequence[str], tasks: int) -> list[str]:
     return [f"{problem} (prompt: {task.prompt!r})" if tasks > 1 else problem for problem in problems]
 
 
-def _task(request: Request, models: roles.Stack, prompt: str) -> Task:
-    """Return one prompt's task, with what the request leaves open taken from the stack."""
+def _task(request: Request, models: roles.Stack, strategy: Strategy, prompt: str) -> Task:
+    """Return one prompt's task, with what the request leaves open taken from strategy and stack."""
     usual = models.defaults or models.generator.defaults
+    width, height = request.size or (usual.width, usual.height)
     return Task(
         prompt=prompt,
-        budget=Budget(images=request.images),
+        budget=Budget(images=request.images or strategy.images or IMAGES),
         seed=request.seed,
-        width=usual.width if request.width is None else request.width,
-        height=usual.height if request.height is None else request.height,
+        width=width,
+        height=height,
         steps=usual.steps if request.steps is None else request.steps,
         guidance=usual.guidance if request.guidance is None else request.guidance,
     )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,6 +42,7 @@ from reflectionflow.plugins import (
     listed,
     meant,
     models_for,
+    option_fault,
     registered,
 )
 from reflectionflow.roles import Role
@@ -348,20 +349,8 @@ def _checked(schema: type[ModelT], values: Any, where: str, path: Path, problems
         return schema.model_validate(values, context={"folder": path.parent})
     except ValidationError as error:
         known = list(schema.model_fields)
-        problems += [f"{where} {_fault(item, known)}" for item in error.errors()]
+        problems += [f"{where} {option_fault(item, known)}" for item in error.errors()]
         return None
-
-
-def _fault(error: Mapping[str, Any], known: Sequence[str]) -> str:
-    """Return one pydantic error as a sentence."""
-    name = ".".join(str(item) for item in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown option {name!r}{meant(name, known)}; known are {listed(known)}"
-    if error["type"] == "missing":
-        return f"the option {name!r} is missing; write `{name} = ...`"
-    subject = f"{name} = {error['input']!r} is refused: " if name else ""
-    message = str(error["msg"])
-    return subject + message[:1].lower() + message[1:]
 
 
 def _loaded(plan: StackPlan) -> dict[Role, Any]:

@@ -296,6 +296,7 @@ class StopReason(Enum):
     ACCEPTED = "The verifier accepted a picture."
     NOTHING_TO_CORRECT = "The reflector found nothing left to correct."
     FAILED = "No picture could be painted and judged; the failures say why."
+    GAVE_UP = "Picture after picture failed, so the search gave up; the failures say why."
     CANCELLED = "The search was cancelled."
 
 

@@ -84,7 +84,7 @@ def test_a_larger_budget_is_never_worse(run):
 
 
 def test_size_steps_and_guidance_reach_the_recipe(run):
-    run(PROMPT, "--images", "1", "--width", "96", "--height", "48", "--steps", "7", "--guidance", "2.5", "--out", "out")
+    run(PROMPT, "--images", "1", "--size", "96x48", "--steps", "7", "--guidance", "2.5", "--out", "out")
     with Image.open("out/best.png") as picture:
         recipe = json.loads(picture.info["recipe"])
     assert [recipe[name] for name in ("width", "height", "steps", "guidance")] == [96, 48, 7, 2.5]

@@ -54,9 +54,25 @@ def run(example_stack, tmp_path, monkeypatch):
         ([PROMPT, "--images", "-3"], "images must be at least 1, not -3"),
         ([PROMPT, "--seed", "-1"], "seed"),
         ([PROMPT, "--seed", str(2**63)], "2**63"),
-        ([PROMPT, "--width", "100"], "16"),
-        ([PROMPT, "--width", "0"], "0"),
-        ([PROMPT, "--height", "1024"], "512"),
+        ([PROMPT, "--size", "100"], "16"),
+        ([PROMPT, "--size", "0"], "0"),
+        ([PROMPT, "--size", "64x1024"], "512"),
+        ([PROMPT, "--size", "big"], "write pixels as in --size 512 or --size 512x768"),
+        ([PROMPT, "--size", "64x64x64"], "the size '64x64x64' is not understood"),
+        ([PROMPT, "--size", "64x"], "the size '64x' is not understood"),
+        ([PROMPT, "--width", "2"], "takes no options, and got 'width'; the width of a search is its number of chains"),
+        ([PROMPT, "--width", "512"], "the size of the pictures is --size"),
+        ([PROMPT, "--strategy", "reflection", "--width", "512"], "the size of the pictures is --size"),
+        ([PROMPT, "--strategy", "reflection", "--width", "0"], "width = 0 is refused"),
+        ([PROMPT, "--strategy", "reflection", "--drafts", "0"], "drafts = 0 is refused"),
+        ([PROMPT, "--strategy", "reflection", "--parent", "oldest"], "input should be 'latest' or 'best'"),
+        ([PROMPT, "--strategy", "reflection", "--accept", "nan"], "accept = nan is refused"),
+        ([PROMPT, "--strategy", "prompt", "--drafts", "4"], "unknown option 'drafts'; known are width, accept"),
+        ([PROMPT, "--strategy", "reflection"], "The strategy reflection needs a reflector"),
+        ([PROMPT, "--strategy", "prompt"], "The strategy prompt needs a refiner"),
+        ([PROMPT, "--strategy", "nowhere.toml"], "There is no strategy file 'nowhere.toml'"),
+        ([PROMPT, "--accept", "0.5"], "The strategy noise takes no options, and got 'accept'"),
+        ([PROMPT, "--ask"], "The strategy noise, as it is asked for, reflects on nothing; leave --ask out"),
         ([PROMPT, "--steps", "0"], "steps"),
         ([PROMPT, "--guidance", "nan"], "guidance"),
         ([PROMPT, "--guidance", "-1"], "guidance"),
@@ -80,7 +96,7 @@ def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, argument
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("option", [["--images", "many"], ["--no-such-option"], ["--width", "1.5"]])
+@pytest.mark.parametrize("option", [["--images", "many"], ["--no-such-option"], ["--width", "1.5"], ["--height", "64"]])
 def test_wrong_usage_shows_the_usage(run, option):
     done = run(PROMPT, *option)
     assert done.exit_code == 2

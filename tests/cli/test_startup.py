@@ -25,6 +25,9 @@ def _modules_imported_by(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ("runs", "--help"),
         ("runs", "verify", "-h"),
         ("models", "-h"),
+        ("judge", "-h"),
+        ("reflect", "-h"),
+        ("refine", "-h"),
         ("doctor", "-h"),
     ],
     ids=" ".join,
@@ -59,7 +62,10 @@ def test_the_version_is_printed():
 def test_every_verb_means_the_same_default_stack():
     from reflectionflow.cli.doctor import doctor
     from reflectionflow.cli.generate import generate
+    from reflectionflow.cli.judge import judge
+    from reflectionflow.cli.refine import refine
+    from reflectionflow.cli.reflect import reflect
     from reflectionflow.stack import DEFAULT_STACK
 
-    verbs = [inspect.signature(verb) for verb in (doctor, generate)]
+    verbs = [inspect.signature(verb) for verb in (doctor, generate, judge, reflect, refine)]
     assert {verb.parameters["stack"].default for verb in verbs} == {DEFAULT_STACK}

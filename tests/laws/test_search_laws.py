@@ -13,13 +13,15 @@ from reflectionflow.roles import Worker
 from reflectionflow.runtime import Event, Search
 from reflectionflow.runtime.events import BatchStarted
 from reflectionflow.search.noise import NOISE
+from reflectionflow.search.prompt import PROMPT
+from reflectionflow.search.reflection import REFLECTION
 from reflectionflow.types import Failure, Spend, StopReason, to_json
 from tests.support.conductor import Conductor
 from tests.support.running import run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, shuffled, stack
 
-STRATEGIES = [NOISE, CHAINS_STRATEGY]
+STRATEGIES = [NOISE, PROMPT.configured(), REFLECTION.configured(), CHAINS_STRATEGY]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
@@ -43,12 +45,13 @@ def test_the_order_of_answers_does_not_matter(tmp_path, strategy):
     assert story(one) == story(other)
 
 
-def test_the_batch_size_does_not_matter(tmp_path):
+@pytest.mark.parametrize("strategy", STRATEGIES[2:], ids=lambda s: s.name)
+def test_the_batch_size_does_not_matter(tmp_path, strategy):
     results = []
     for size in (1, 2, 5):
         painter = Painter(batch_size=size)
         models = stack(generator=painter, corrector=painter, verifier=Brightness(batch_size=size))
-        results.append(run_all(tmp_path / str(size), [search(strategy=CHAINS_STRATEGY, images=10)], models)[0])
+        results.append(run_all(tmp_path / str(size), [search(strategy=strategy, images=10)], models)[0])
     assert story(results[0]) == story(results[1]) == story(results[2])
 
 
@@ -58,8 +61,9 @@ def test_the_batch_size_does_not_matter(tmp_path):
     [{"images": 10}, {"images": 14, "verifier_calls": 7, "refiner_calls": 5}, {"images": 20, "tokens": 60}],
     ids=str,
 )
-def test_which_model_answers_first_does_not_matter_even_where_the_budget_ends(tmp_path, seed, limits):
-    plain = run_all(tmp_path / "plain", [search(strategy=CHAINS_STRATEGY, **limits)], stack())[0]
+@pytest.mark.parametrize("strategy", STRATEGIES[2:], ids=lambda s: s.name)
+def test_which_model_answers_first_does_not_matter_even_where_the_budget_ends(tmp_path, seed, limits, strategy):
+    plain = run_all(tmp_path / "plain", [search(strategy=strategy, **limits)], stack())[0]
     conductor = Conductor(seed)
     slow: dict[str, Any] = {"before": conductor, "batch_size": 1}
     models = stack(
@@ -69,7 +73,7 @@ def test_which_model_answers_first_does_not_matter_even_where_the_budget_ends(tm
         reflector=Critic(worker=Worker.REMOTE, **slow),
         refiner=Rewriter(worker=Worker.REMOTE, **slow),
     )
-    jumbled = run_all(tmp_path / "jumbled", [search(strategy=CHAINS_STRATEGY, **limits)], models)[0]
+    jumbled = run_all(tmp_path / "jumbled", [search(strategy=strategy, **limits)], models)[0]
     conductor.end()
     assert story(jumbled) == story(plain)
 

@@ -1,4 +1,4 @@
-"""Run two searches in a process of its own, which may be told to die by SIGKILL.
+"""Run three searches in a process of its own, which may be told to die by SIGKILL.
 
     python -m tests.support.driver RUN LOG RESULT [event|rename|open COUNT]
 
@@ -18,11 +18,16 @@ from pathlib import Path
 
 from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Event, run_searches
+from reflectionflow.search.reflection import REFLECTION
 from tests.support.running import QUICK, SPEC, search, story
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Painter, stack
 
-SEARCHES = [search("a red star", CHAINS_STRATEGY, images=9), search("a blue moon", images=5)]
+SEARCHES = [
+    search("a red star", CHAINS_STRATEGY, images=9),
+    search("a blue moon", images=5),
+    search("a green fish", REFLECTION.configured(), images=10),
+]
 
 
 class Reaper:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import correct, doctor, generate, genref, models, runs, tune
+from reflectionflow.cli import correct, doctor, generate, genref, judge, models, refine, reflect, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate")(generate.generate)
+app.command("judge")(judge.judge)
+app.command("reflect")(reflect.reflect)
+app.command("refine")(refine.refine)
 app.command("correct")(correct.correct)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")

@@ -32,6 +32,7 @@ def correct(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Correct a picture: prompt, reflection and the flawed picture give a new one."""
+    from reflectionflow.cli.pictures import pixels_hash
     from reflectionflow.roles import Painting, PaintRequest
     from reflectionflow.types import Recipe, settings, to_json
 
@@ -41,7 +42,7 @@ def correct(
     flawed = _read(image, usual.width, usual.height)
     recipe = Recipe(
         painter.name, prompt, seed, usual.width, usual.height, steps or usual.steps,
-        usual.guidance if guidance is None else guidance, parent=_parent(flawed), reflection=reflection,
+        usual.guidance if guidance is None else guidance, parent=f"pixels:{pixels_hash(flawed)}", reflection=reflection,
         settings=settings(painter.settings),
     )  # fmt: skip
     tell(f"Correcting {image} ({recipe.steps} steps)")
@@ -104,25 +105,12 @@ def _read(path: Path, width: int, height: int) -> Image:
     Raises:
         MisuseError: if it cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL.Image import Resampling
 
-    from reflectionflow.errors import MisuseError
+    from reflectionflow.cli.pictures import read_picture
 
-    try:
-        with Image.open(path) as found:
-            picture = ImageOps.exif_transpose(found).convert("RGB")
-    except FileNotFoundError:
-        raise MisuseError(f"there is no picture {path}; correct its name") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MisuseError(f"{path} is no picture that can be read ({error})") from None
+    picture = read_picture(path)
     if picture.size != (width, height):
         tell(f"The picture is {picture.width} × {picture.height}; the corrector works at {width} × {height}.")
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        picture = picture.resize((width, height), Resampling.LANCZOS)
     return picture
-
-
-def _parent(image: Image) -> str:
-    """Return a name for a picture that no recipe made: the hash of its pixels."""
-    import hashlib
-
-    return f"pixels:{hashlib.sha256(image.tobytes()).hexdigest()}"

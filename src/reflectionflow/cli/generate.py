@@ -11,6 +11,7 @@ import typer
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
+    from reflectionflow.cli.ask import Terminal
     from reflectionflow.report.files import Book
     from reflectionflow.request import Request
 
@@ -24,11 +25,41 @@ PromptsFile = Annotated[
     Path | None,
     typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
 ]
-Strategy = Annotated[str, typer.Option(metavar="NAME", help="The search method.")]
-Images = Annotated[int, typer.Option(metavar="N", help="Pictures to paint for each prompt.")]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH", help="The search method: noise, prompt, reflection, release, another, or a strategy file."
+    ),
+]
+Images = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Pictures to paint for each prompt, drafts and corrections alike; 16 unless a file says more."
+    ),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Width of the search: chains that run side by side (not pixels: --size)."),
+]
+Drafts = Annotated[int | None, typer.Option(metavar="N", help="First drafts, of which the best become chains.")]
+Parent = Annotated[
+    str | None, typer.Option(metavar="latest|best", help="The picture of a chain the next one is made from.")
+]
+Refine = Annotated[bool | None, typer.Option("--refine/--no-refine", help="Rewrite the prompt before each correction.")]
+Reflect = Annotated[
+    bool | None, typer.Option("--reflect/--no-reflect", help="Say what is wrong before painting again.")
+]
+Accept = Annotated[
+    float | None, typer.Option(metavar="SCORE", help="Stop at the first picture with at least this score, 0 to 1.")
+]
+Ask = Annotated[
+    bool, typer.Option("--ask", help="Show every reflection before it is used: accept, edit, replace or skip it.")
+]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the run; the same seed gives the same pictures.")]
-Width = Annotated[int | None, typer.Option(metavar="PX", help="Width; the stack's default when absent.")]
-Height = Annotated[int | None, typer.Option(metavar="PX", help="Height; the stack's default when absent.")]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WIDTHxHEIGHT", help="Pixels, or one number for a square; the stack's default when absent."),
+]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoiser steps; the stack's default when absent.")]
 Guidance = Annotated[
     float | None, typer.Option(metavar="SCALE", help="Guidance scale; the stack's default when absent.")
@@ -52,10 +83,16 @@ def generate(
     prompts: Prompts = None,
     prompts_file: PromptsFile = None,
     strategy: Strategy = "noise",
-    images: Images = 16,
-    seed: Seed = 0,
+    images: Images = None,
     width: Width = None,
-    height: Height = None,
+    drafts: Drafts = None,
+    parent: Parent = None,
+    refine: Refine = None,
+    reflect: Reflect = None,
+    accept: Accept = None,
+    ask: Ask = False,
+    seed: Seed = 0,
+    size: Size = None,
     steps: Steps = None,
     guidance: Guidance = None,
     stack: StackName = "scenes",
@@ -68,33 +105,45 @@ def generate(
     The run directory gets best.png, contact-sheet.png, report.html and result.json. The same command continues an
     interrupted run, and costs nothing when the run is complete. A larger --images adds pictures to it.
     """
+    from reflectionflow.cli.ask import Terminal
     from reflectionflow.request import Request
 
+    options = {
+        "width": width,
+        "drafts": drafts,
+        "parent": parent,
+        "refine": refine,
+        "reflect": reflect,
+        "accept": accept,
+    }
+    terminal = Terminal() if ask else None
     request = Request(
         prompts=tuple(_prompts(prompts or [], prompts_file)),
         strategy=strategy,
+        options={name: value for name, value in options.items() if value is not None},
         images=images,
         seed=seed,
         stack=stack,
-        width=width,
-        height=height,
+        size=None if size is None else _size(size),
         steps=steps,
         guidance=guidance,
         out=out,
         prompts_file=prompts_file,
+        reviewer=terminal,
     )
-    _search(request, as_json=as_json, quiet=quiet)
+    _search(request, terminal, as_json=as_json, quiet=quiet)
 
 
-def _search(request: Request, *, as_json: bool, quiet: bool) -> None:
+def _search(request: Request, terminal: Terminal | None, *, as_json: bool, quiet: bool) -> None:
     """Carry a request out, showing what happens and what came of it."""
     from reflectionflow.cli import progress
     from reflectionflow.request import carry_out, plan
 
     planned = plan(request)
-    wanted = request.images * len(planned.searches)
-    with progress.hidden() if quiet else progress.shown(planned.folder, wanted) as consumer:
-        book = carry_out(planned, consumer)
+    with progress.hidden() if quiet else progress.shown(planned.folder, planned.images) as shown:
+        if terminal is not None:
+            terminal.begin(planned.folder, shown.paused)
+        book = carry_out(planned, shown)
     if as_json:
         typer.echo(json.dumps(book.json(), ensure_ascii=False))
     found = all(chapter.story.result.best is not None for chapter in book.chapters)
@@ -102,6 +151,20 @@ def _search(request: Request, *, as_json: bool, quiet: bool) -> None:
         _summarise(book)
     if not found:
         raise typer.Exit(1)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return width and height in pixels, from `512`, `512x768` or `512×768`.
+
+    Raises:
+        MisuseError: if it is written in another way.
+    """
+    from reflectionflow.errors import MisuseError
+
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        raise MisuseError(f"the size {text!r} is not understood; write pixels as in --size 512 or --size 512x768")
+    return int(sides[0]), int(sides[-1])
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:

@@ -6,9 +6,9 @@ All three consume the same stream of events.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 
     from reflectionflow.runtime.events import Event
 
-Consumer = Callable[["Event"], None]
 _LINES = 10  # progress lines of a whole run where there is no terminal
+
+
+class Display(Protocol):
+    """A consumer of events that shows what happens."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event in."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the screen to somebody else while the block runs; may be called from any thread."""
 
 
 class Tally:
@@ -70,6 +79,10 @@ class Lines:
         self._tally = Tally(total)
         self._told = 0
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Do nothing: lines stay where they are printed."""
+        return nullcontext()
+
     def __call__(self, event: Event) -> None:
         """Print a line when another tenth of the work is done."""
         tell_news(event, self._folder, tell)
@@ -87,6 +100,15 @@ class Bar:
         self._tally = Tally(total)
         self._progress = progress
         self._task: TaskID = progress.add_task(self._tally.text, total=1.0)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar off the screen while the block runs."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def __call__(self, event: Event) -> None:
         """Move the bar."""
@@ -115,12 +137,19 @@ def tell_news(event: Event, folder: Path, say: Callable[[str], object]) -> None:
             say(f"Trying {event.model} again in {event.delay:.0f} s: {event.reason}")
 
 
-def _silent(event: Event) -> None:
-    return None
+class Silence:
+    """Shows nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Do nothing."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
 
 
 @contextmanager
-def shown(folder: Path, total: int) -> Iterator[Consumer]:
+def shown(folder: Path, total: int) -> Iterator[Display]:
     """Show progress towards `total` pictures on stderr while the block runs; yields the consumer of events."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -134,6 +163,6 @@ def shown(folder: Path, total: int) -> Iterator[Consumer]:
 
 
 @contextmanager
-def hidden() -> Iterator[Consumer]:
+def hidden() -> Iterator[Display]:
     """Show nothing."""
-    yield _silent
+    yield Silence()

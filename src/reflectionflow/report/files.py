@@ -203,12 +203,16 @@ def command_line(passed: Mapping[str, Any]) -> str:
         return "This run was started from Python with a stack built by hand; the same call repeats it."
     prompts = passed.get("prompts_file") or passed.get("prompts", [])
     named = ["--prompts", prompts] if isinstance(prompts, str) else list(prompts)
+    size = passed.get("size")
+    given = {**passed, "size": None if size is None else "x".join(map(str, size))}
     options = [
         part
-        for name in ("strategy", "images", "seed", "width", "height", "steps", "guidance", "stack", "out")
-        if passed.get(name) is not None
-        for part in (f"--{name}", str(passed[name]))
+        for name in ("strategy", "images", "seed", "size", "steps", "guidance", "stack", "out")
+        if given.get(name) is not None
+        for part in (f"--{name}", str(given[name]))
     ]
+    options += [part for name, value in passed.get("options", {}).items() for part in _flag(name, value)]
+    options += ["--ask"] if passed.get("ask") else []
     if any(prompt.startswith("-") for prompt in named) and named[0] != "--prompts":
         return shlex.join(["reflectionflow", "generate", *options, "--", *named])
     return shlex.join(["reflectionflow", "generate", *named, *options])
@@ -220,6 +224,13 @@ def _write_or_remove(path: Path, data: bytes | None) -> None:
         path.unlink(missing_ok=True)
     else:
         write_atomically(path, data)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """Return an option of a strategy as it is written on the command line."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
 
 
 def _png(picture: Image) -> bytes:

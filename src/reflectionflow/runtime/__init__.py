@@ -1,7 +1,7 @@
 """The tools a search calls, and what happens below them: batching, journal, budget ledger, retries, events."""
 
 from reflectionflow.roles import Role
-from reflectionflow.runtime.checks import check_task
+from reflectionflow.runtime.checks import check_task, missing_role, prompt_problems
 from reflectionflow.runtime.events import Event, event_json
 from reflectionflow.runtime.faults import Patience
 from reflectionflow.runtime.ledger import BudgetExhausted
@@ -22,6 +22,8 @@ __all__ = [
     "Tools",
     "check_task",
     "event_json",
+    "missing_role",
+    "prompt_problems",
     "run_searches",
     "run_searches_async",
 ]

@@ -24,7 +24,7 @@ def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
         painters.append(stack.corrector)
     for painter in painters:
         problems += _size_problems(task, painter)
-        problems += _prompt_problems(task.prompt, painter)
+        problems += prompt_problems(task.prompt, painter)
     problems += _text_problems(task.prompt)
     return list(dict.fromkeys(problems))  # generator and corrector often agree
 
@@ -54,12 +54,17 @@ def _role_problems(stack: Stack, strategy: Strategy) -> Iterator[str]:
     for role in sorted(strategy.needs, key=lambda role: role.value):
         filled = getattr(stack, role.value)
         if filled is None:
-            yield (
-                f"The strategy {strategy.name} needs a {role.value}, and the stack {stack.name} has none; "
-                "choose another stack or another strategy."
-            )
+            yield missing_role(strategy, role, stack.name)
         elif role is Role.CORRECTOR and not filled.capabilities.corrects:
             yield f"{filled.name} stands as corrector in the stack {stack.name} but cannot correct pictures."
+
+
+def missing_role(strategy: Strategy, role: Role, stack: str) -> str:
+    """Return the sentence that refuses a stack (by name) in which nobody plays a role the strategy needs."""
+    return (
+        f"The strategy {strategy.name} needs a {role.value}, and the stack {stack} has none; "
+        "choose another stack or another strategy."
+    )
 
 
 def _size_problems(task: Task, painter: Generator) -> Iterator[str]:
@@ -72,7 +77,8 @@ def _size_problems(task: Task, painter: Generator) -> Iterator[str]:
             yield f"{painter.name} needs a {side} that is a multiple of {can.multiple}, not {pixels}; try {below}."
 
 
-def _prompt_problems(prompt: str, painter: Generator) -> Iterator[str]:
+def prompt_problems(prompt: str, painter: Generator) -> Iterator[str]:
+    """Yield why this generator cannot paint this text: it is too long, or has words it does not know."""
     words, can = words_of(prompt), painter.capabilities
     if can.longest_prompt is not None and len(words) > can.longest_prompt:
         yield f"{painter.name} reads at most {can.longest_prompt} words, and the prompt has {len(words)}; shorten it."

@@ -70,6 +70,15 @@ class Ledger:
         self._held += price
         return True
 
+    def affordable(self, price: Spend, most: int) -> int:
+        """Return how many calls of this price, at most `most`, the limits known beforehand still allow."""
+        spent = self._charged + self._held
+        for name in PRICED:
+            limit, each = getattr(self.budget, name), getattr(price, name)
+            if limit is not None and each:
+                most = min(most, (limit - getattr(spent, name)) // each)
+        return max(0, most)
+
     def release(self, call: str) -> None:
         """Give back the reservation of a call that was withdrawn before it was made."""
         if call not in self._reserved:

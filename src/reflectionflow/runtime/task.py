@@ -81,6 +81,7 @@ class Strategy:
         needs: Roles the stack must fill besides generator and verifier.
         summary: One line for lists and help.
         options: Named options `run` was built with; part of the identity of a search.
+        images: Pictures to paint for each prompt when the user does not say; none leaves it to the program.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Strategy:
     needs: frozenset[Role] = frozenset()
     summary: str = ""
     options: Settings = ()
+    images: int | None = None
 
 
 @dataclass(frozen=True)

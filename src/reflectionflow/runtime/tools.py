@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.ranking import best, judged
-from reflectionflow.roles import Generator, Stack
-from reflectionflow.runtime.calls import Call, judge_call, paint_call, refine_call, reflect_call
+from reflectionflow.roles import Generator, Role, Stack
+from reflectionflow.runtime.calls import Call, CallKind, judge_call, paint_call, refine_call, reflect_call
+from reflectionflow.runtime.checks import prompt_problems
 from reflectionflow.runtime.dispatcher import Dispatcher
 from reflectionflow.runtime.events import Corrected, Drafted, Event, Failed, Judged, Refined, Reflected, Selected
 from reflectionflow.runtime.lanes import Account, Outcome
@@ -79,6 +81,20 @@ class Tools:
         """What this process has computed for this search so far."""
         return self._ledger.paid
 
+    def has(self, role: Role) -> bool:
+        """Return whether the stack has a model for this role."""
+        return getattr(self._stack, role.value) is not None
+
+    def affordable(self, pictures: int) -> int:
+        """Return how many of this many further pictures the budget may allow, 0 ≤ … ≤ `pictures`.
+
+        Goes by the limits on images and denoiser evaluations, and lets a search ask for no reflection on whose picture
+        nothing could follow. What is granted in the end is still decided call by call.
+        """
+        painters = [painter for painter in (self._stack.generator, self._stack.corrector) if painter is not None]
+        evaluations = self._task.steps * min(painter.capabilities.evaluations_per_step for painter in painters)
+        return self._ledger.affordable(Spend(images=1, denoiser_evaluations=evaluations), pictures)
+
     async def draft(self, prompt: str | RefinedPrompt, seed: int, place: Place) -> Candidate | Failure:
         """Paint a picture from noise.
 
@@ -94,13 +110,13 @@ class Tools:
         return await self._paint(paint_call(self._stack.generator, recipe, None), place, prompt, None)
 
     async def correct(
-        self, candidate: Candidate, reflection: Reflection, prompt: str | RefinedPrompt, seed: int, place: Place
+        self, candidate: Candidate, reflection: Reflection | None, prompt: str | RefinedPrompt, seed: int, place: Place
     ) -> Candidate | Failure:
         """Paint a better picture from a flawed one and a reflection on it.
 
         Args:
             candidate: The flawed picture.
-            reflection: What is wrong with it.
+            reflection: What is wrong with it; none to correct it by the prompt alone.
             prompt: The text to paint; a refined prompt is kept with the picture.
             seed: Seed of the noise, 0 ≤ seed < 2**63.
             place: (round, slot), not used before in this search.
@@ -112,9 +128,10 @@ class Tools:
             ValueError: if the reflection has no text.
         """
         corrector = _require(self._stack.corrector, "corrector", self._stack)
-        if not reflection.text:
+        if reflection is not None and not reflection.text:
             raise ValueError("a correction needs a reflection with text; stop when there is nothing to correct")
-        recipe = self._recipe(corrector, prompt, seed, parent=candidate.id, reflection=reflection.text)
+        text = None if reflection is None else reflection.text
+        recipe = self._recipe(corrector, prompt, seed, parent=candidate.id, reflection=text)
         return await self._paint(paint_call(corrector, recipe, candidate), place, prompt, reflection)
 
     async def judge(self, candidate: Candidate) -> Verdict:
@@ -161,6 +178,8 @@ class Tools:
     ) -> RefinedPrompt:
         """Ask the refiner for a better prompt, seeing a picture of this search.
 
+        A text that the stack's painters cannot paint (empty, too long, unknown words) comes back as a failure.
+
         Args:
             candidate: The last picture.
             verdict: What the verifier said of it, or none.
@@ -173,8 +192,9 @@ class Tools:
         critique = None if reflection is None else reflection.text
         call = refine_call(refiner, candidate, self._task.prompt, current, verdict, critique)
         outcome = await self._dispatcher.ask(self._account, call, place)
-        refined = outcome.answer
-        assert isinstance(refined, RefinedPrompt)
+        assert isinstance(outcome.answer, RefinedPrompt)
+        refined = self._paintable(outcome.answer)
+        outcome = replace(outcome, answer=refined)
         if not self._tell_failure(call, place, outcome):
             self._emit(Refined(self._account.search, place, refined, outcome.cached))
         return refined
@@ -197,6 +217,16 @@ class Tools:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return [task.result() for task in tasks]
+
+    def _paintable(self, refined: RefinedPrompt) -> RefinedPrompt:
+        """Return the refined prompt, as a failure when it is no text or no painter understands it."""
+        if refined.failure is not None:
+            return refined
+        painters = [painter for painter in (self._stack.generator, self._stack.corrector) if painter is not None]
+        problems = [problem for painter in painters for problem in prompt_problems(refined.text, painter)]
+        if not refined.text.strip():
+            problems = [f"{refined.refiner} gave an empty prompt."]
+        return replace(refined, text="", failure=" ".join(dict.fromkeys(problems))) if problems else refined
 
     def _recipe(
         self,
@@ -241,7 +271,7 @@ class Tools:
             return answer
         self._steps[place] = Step(place, answer, None, reflection, refined)
         insort(self._places.setdefault(answer.id, []), place)
-        kind = Drafted if reflection is None else Corrected
+        kind = Corrected if call.kind is CallKind.CORRECT else Drafted
         self._emit(kind(self._account.search, place, answer, outcome.cached))
         return answer
 

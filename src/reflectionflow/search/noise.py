@@ -31,7 +31,7 @@ async def noise(task: Task, tools: Tools) -> StopReason:
             return StopReason.BUDGET
         if not any(painted):
             break
-    return StopReason.FAILED
+    return StopReason.GAVE_UP
 
 
 NOISE = Strategy("noise", noise, nested=True, summary="N drafts from different noise, judged; the best wins.")

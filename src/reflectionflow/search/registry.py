@@ -1,6 +1,7 @@
-"""Strategies by name: the built-in ones, and those that other packages offer.
+"""Strategies by name: the built-in ones, those that other packages offer, and strategy files.
 
-A package offers a strategy by an entry point of the group `reflectionflow.strategies` that names a `Strategy`:
+A package offers a strategy by an entry point of the group `reflectionflow.strategies` that names a `Strategy`, or a
+`StrategySpec` when the strategy has options:
 
     [project.entry-points."reflectionflow.strategies"]
     mine = "my_package.search:MINE"
@@ -8,37 +9,83 @@ A package offers a strategy by an entry point of the group `reflectionflow.strat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import ConfigError, MisuseError
 from reflectionflow.runtime import Strategy
+from reflectionflow.search import presets
 from reflectionflow.search.noise import NOISE
+from reflectionflow.search.options import StrategySpec, with_hint
+from reflectionflow.search.prompt import PROMPT
+from reflectionflow.search.reflection import REFLECTION
 
 GROUP = "reflectionflow.strategies"
-BUILT_IN = (NOISE,)
+Method = Strategy | StrategySpec[Any]
+BUILT_IN: tuple[Method, ...] = (NOISE, PROMPT, REFLECTION)
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-def strategy(name: str) -> Strategy:
-    """Return the strategy of this name; built-in ones go first.
+def strategy(name: str | Path, options: Mapping[str, Any] = NO_OPTIONS) -> Strategy:
+    """Return the strategy of this name with these options; built-in ones go first.
+
+    Args:
+        name: Of a search method or of a shipped strategy file, or the path of a strategy file.
+        options: Options of the method; they go over those of a strategy file.
 
     Raises:
-        MisuseError: if there is none, naming those there are, or if a package's strategy cannot be loaded.
+        ConfigError: if a strategy file has faults.
+        MisuseError: if there is no such strategy, naming those there are, if a package's strategy cannot be loaded, or
+            if options are unknown or refused; all reasons at once.
     """
+    method = _method(str(name))
+    if method is not None:
+        return _configured(method, options)
+    found = presets.find(name)
+    if found is None:
+        raise MisuseError(f"There is no strategy '{name}'; the strategies are {', '.join(strategy_names())}.")
+    path, preset = found
+    method = _method(preset.strategy)
+    if method is None:
+        methods = ", ".join(_method_names())
+        raise ConfigError(str(path), [f"there is no strategy '{preset.strategy}'; the strategies are {methods}"])
+    return replace(_configured(method, {**preset.options, **options}), images=preset.images)
+
+
+def strategy_names() -> list[str]:
+    """Return the names of all strategies: built-in methods, then other packages', then shipped strategy files."""
+    methods = _method_names()
+    return methods + [name for name in presets.shipped() if name not in methods]
+
+
+def _method_names() -> list[str]:
+    built_in = [known.name for known in BUILT_IN]
+    return built_in + sorted({entry.name for entry in entry_points(group=GROUP)} - set(built_in))
+
+
+def _method(name: str) -> Method | None:
     for known in BUILT_IN:
         if known.name == name:
             return known
     for entry in entry_points(group=GROUP, name=name):
         return _load(entry)
-    raise MisuseError(f"There is no strategy '{name}'; the strategies are {', '.join(strategy_names())}.")
+    return None
 
 
-def strategy_names() -> list[str]:
-    """Return the names of all strategies: the built-in ones in their order, then other packages' by name."""
-    built_in = [known.name for known in BUILT_IN]
-    return built_in + sorted({entry.name for entry in entry_points(group=GROUP)} - set(built_in))
+def _configured(method: Method, options: Mapping[str, Any]) -> Strategy:
+    if isinstance(method, StrategySpec):
+        return method.configured(**options)
+    if options:
+        sentence = "The strategy {} takes no options, and got '{}'"
+        raise MisuseError("\n".join(with_hint(sentence.format(method.name, name), (name,)) for name in options))
+    return method
 
 
-def _load(entry: EntryPoint) -> Strategy:
+def _load(entry: EntryPoint) -> Method:
     origin = f"the strategy '{entry.name}' ({entry.value})"
     try:
         found = entry.load()
@@ -46,6 +93,9 @@ def _load(entry: EntryPoint) -> Strategy:
         raise MisuseError(
             f"{origin} cannot be loaded: {error}; reinstall or remove the package offering it."
         ) from error
-    if not isinstance(found, Strategy):
-        raise MisuseError(f"{origin} is of type {type(found).__name__}; it must be a reflectionflow.runtime.Strategy.")
+    if not isinstance(found, Strategy | StrategySpec):
+        raise MisuseError(
+            f"{origin} is of type {type(found).__name__}; it must be a reflectionflow.runtime.Strategy, or a "
+            "reflectionflow.search.StrategySpec."
+        )
     return found

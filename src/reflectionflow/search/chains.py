@@ -1,0 +1,135 @@
+"""Searching in rounds: what prompt-level and reflection-level scaling have in common.
+
+A search paints first drafts, makes chains of the best, and lets every chain make one move a round; a move paints one
+picture. Which move comes next depends on the answers so far and never on the budget, so that a smaller budget's search
+is the beginning of a larger one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from reflectionflow.ranking import best, judged
+from reflectionflow.runtime import BudgetExhausted, Place, Task, Tools
+from reflectionflow.search.options import ChainOptions, Parent
+from reflectionflow.search.seeds import derive
+from reflectionflow.search.selection import top
+from reflectionflow.types import Candidate, Failure, RefinedPrompt, Reflection, Step, StopReason, Verdict
+
+GIVE_UP = 3
+"""Least number of pictures that fail one after the other, whole rounds of them, before a search gives up."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One thread of a search.
+
+    Attributes:
+        slot: Its slot in every round.
+        pictures: The judged pictures it may go on from, oldest first.
+        said: The reflections its pictures were corrected by, oldest first.
+        resting: Nothing is left to do for it.
+    """
+
+    slot: int
+    pictures: tuple[Step, ...] = ()
+    said: tuple[str, ...] = ()
+    resting: bool = False
+
+    def parent(self, rule: Parent) -> Step | None:
+        """Return the picture to go on from, or none when there is none."""
+        if rule is Parent.BEST:
+            return best(self.pictures)
+        return self.pictures[-1] if self.pictures else None
+
+    def plus(self, step: Step | None, reflection: Reflection | None = None) -> Chain:
+        """Return the chain with a new picture and what it was corrected by; unchanged when the picture failed."""
+        if step is None:
+            return self
+        said = self.said if reflection is None else (*self.said, reflection.text)
+        return replace(self, pictures=(*self.pictures, step), said=said)
+
+    def without(self, step: Step) -> Chain:
+        """Return the chain without one of its pictures."""
+        return replace(self, pictures=tuple(other for other in self.pictures if other.place != step.place))
+
+
+Move = Callable[[Chain, Place], Coroutine[Any, Any, Chain]]
+"""Paints the chain's picture at a place and returns the chain as it is then."""
+
+
+async def first_chains(task: Task, tools: Tools, drafts: int, width: int) -> list[Chain]:
+    """Paint and judge drafts at (0, 0), (0, 1), …; return chains from the best, empty ones where too many failed."""
+    await tools.gather(*(draft(task, tools, (0, slot)) for slot in range(drafts)))
+    first = [(step,) for step in top(tools.steps, width)]
+    return [Chain(slot, first[slot] if slot < len(first) else ()) for slot in range(width)]
+
+
+async def in_rounds(tools: Tools, chains: Sequence[Chain], move: Move, accept: float | None) -> StopReason:
+    """Let every chain move once a round until a picture is accepted, every chain rests, or pictures only fail."""
+    enough = max(GIVE_UP, len(chains))
+    for number in count(1):
+        steps = tools.steps
+        if accept is not None and _score(best(steps)) >= accept:
+            return StopReason.ACCEPTED
+        if len(steps) >= enough and not any(map(judged, steps[-enough:])):
+            return StopReason.GAVE_UP
+        if all(chain.resting for chain in chains):
+            return StopReason.NOTHING_TO_CORRECT
+        chains = await _one_round(tools, chains, move, number)
+    raise AssertionError("unreachable: rounds are counted without end")
+
+
+async def _one_round(tools: Tools, chains: Sequence[Chain], move: Move, number: int) -> list[Chain]:
+    """Let the chains that do not rest move, as many at a time as the budget can paint pictures for."""
+    moved = [chain for chain in chains if chain.resting]
+    waiting = [chain for chain in chains if not chain.resting]
+    while waiting:
+        now = tools.affordable(len(waiting))
+        if not now:
+            raise BudgetExhausted
+        moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in waiting[:now]))
+        waiting = waiting[now:]
+    return sorted(moved, key=lambda chain: chain.slot)
+
+
+async def draft(task: Task, tools: Tools, place: Place, prompt: str | RefinedPrompt | None = None) -> Step | None:
+    """Paint from new noise, the user's own prompt if no other, and judge; none when that failed."""
+    seed = derive(task.seed, task.prompt, place)
+    return await judge(tools, place, await tools.draft(prompt or task.prompt, seed, place))
+
+
+async def judge(tools: Tools, place: Place, picture: Candidate | Failure) -> Step | None:
+    """Return the picture with its verdict; none when it was not painted or not judged."""
+    if isinstance(picture, Failure):
+        return None
+    verdict = await tools.judge(picture)
+    return None if verdict.failure is not None else Step(place, picture, verdict)
+
+
+async def reflect(tools: Tools, picture: Candidate, step: Step, chain: Chain, options: ChainOptions) -> Reflection:
+    """Ask the reflector about a picture of a chain, telling it what the options allow."""
+    said = chain.said[-options.history :] if options.history else ()
+    return await tools.reflect(picture, _shown(step, options), said)
+
+
+async def rewrite(
+    tools: Tools, picture: Candidate, step: Step, reflection: Reflection | None, options: ChainOptions
+) -> str | RefinedPrompt:
+    """Return the rewritten prompt, or the one the picture was painted from when the refiner fails."""
+    refined = await tools.refine(picture, _shown(step, options), reflection)
+    return picture.recipe.prompt if refined.failure is not None else refined
+
+
+def _shown(step: Step, options: ChainOptions) -> Verdict | None:
+    return step.verdict if options.see_verdict else None
+
+
+def _score(step: Step | None) -> float:
+    """Return a judged step's score; below every score when there is none."""
+    if step is None or step.verdict is None or step.verdict.score is None:
+        return -1.0
+    return step.verdict.score

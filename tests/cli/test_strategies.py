@@ -1,0 +1,147 @@
+"""`generate` with prompt-level and reflection-level search, from the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.support.stacks import PLUGINS, tiny_stack
+from typer.testing import CliRunner
+
+import reflectionflow as rf
+from reflectionflow.cli import app
+from reflectionflow.errors import MisuseError
+from reflectionflow.runs import RunDirectory
+from reflectionflow.search.reflection import REFLECTION
+
+PROMPT = "a red star"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    return tiny_stack(tmp_path / "tiny.toml")
+
+
+@pytest.fixture
+def run(tiny):
+    def call(*arguments: str):
+        command = ["generate", PROMPT, "--stack", str(tiny), *arguments]
+        return CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)
+
+    return call
+
+
+def steps(folder):
+    with RunDirectory.read(folder) as directory:
+        return directory.results()[0].result.steps
+
+
+def test_reflection_from_the_command_line(run):
+    done = run("--strategy", "reflection", "--images", "9", "--width", "3", "--drafts", "3", "--json", "--out", "out")
+    data = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert data["spend"]["images"] == 9
+    assert data["spend"]["reflector_calls"] == data["spend"]["refiner_calls"] == 6
+    assert data["stop"] == "budget"
+    assert "9 of 9 pictures painted, 9 judged" in done.stderr
+    assert [step.place for step in steps("out")][3:6] == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_the_flags_reach_the_search(run):
+    run(
+        "--strategy", "reflection", "--no-refine", "--no-reflect", "--parent", "latest", "--images", "8", "--out", "out"
+    )
+    found = steps("out")
+    assert all(step.refined is None and step.reflection is None for step in found)
+    by_id = {step.candidate.id: step.place for step in found}
+    corrected = [step for step in found if step.place[0] > 1]
+    assert all(by_id[step.candidate.recipe.parent] == (step.place[0] - 1, step.place[1]) for step in corrected)
+
+
+def test_accept_ends_a_search_early(run):
+    data = json.loads(run("--strategy", "reflection", "--images", "16", "--accept", "0.1", "--json").stdout)
+    assert data["stop"] == "accepted"
+    assert data["spend"]["images"] == 4
+
+
+def test_a_shipped_strategy_file_brings_its_number_of_images(run):
+    data = json.loads(run("--strategy", "release", "--drafts", "4", "--images", "6", "--json").stdout)
+    assert data["spend"]["images"] == 6
+    whole = json.loads(run("--strategy", "release", "--drafts", "60", "--json").stdout)
+    assert whole["spend"]["images"] == 64
+
+
+def test_a_larger_budget_continues_a_search_in_chains(run):
+    first = json.loads(run("--strategy", "prompt", "--width", "2", "--images", "4", "--json").stdout)
+    second = json.loads(run("--strategy", "prompt", "--width", "2", "--images", "8", "--json").stdout)
+    assert second["run"] == first["run"]
+    assert second["paid"]["images"] == 4
+    assert second["best"]["score"] >= first["best"]["score"]
+
+
+def test_the_report_names_the_command_that_repeats_the_search(run):
+    arguments = ["--strategy", "reflection", "--images", "6", "--size", "24x16", "--width", "1", "--no-refine"]
+    assert run(*arguments, "--out", "out").exit_code == 0
+    with RunDirectory.read("out") as directory:
+        from reflectionflow.report.files import command_line
+
+        command = shlex.split(command_line(directory.spec.passed))
+    assert command[:3] == ["reflectionflow", "generate", PROMPT]
+    with Image.open("out/best.png") as picture:
+        assert picture.size == (24, 16)
+    again = CliRunner().invoke(app, [*command[1:], "--json"], prog_name="reflectionflow")
+    assert json.loads(again.stdout)["paid"]["images"] == 0
+
+
+def test_a_missing_role_is_refused_before_anything_loads(tiny, tmp_path, monkeypatch):
+    import tiny_world
+
+    def load(options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(tiny_world, "PAINTER", replace(tiny_world.PAINTER, load=load))
+    path = tiny_stack(tmp_path / "bare.toml", corrector=None, reflector=None)
+    command = ["generate", PROMPT, "--stack", str(path), "--strategy", "reflection"]
+    done = CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)
+    assert done.exit_code == 2
+    assert "The strategy reflection needs a corrector" in done.stderr
+    assert "The strategy reflection needs a reflector" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_without_a_refiner_refinement_is_off_unless_it_is_asked_for(tmp_path, tiny):
+    path = tiny_stack(tmp_path / "plain.toml", refiner=None)
+    command = ["generate", PROMPT, "--stack", str(path), "--strategy", "reflection", "--images", "6", "--json"]
+    done = CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)
+    assert json.loads(done.stdout)["spend"]["refiner_calls"] == 0
+    done = CliRunner().invoke(app, [*command, "--refine"], prog_name="reflectionflow")
+    assert done.exit_code == 2
+    assert "needs a refiner" in done.stderr
+
+
+def test_python_takes_the_same(tiny):
+    result = rf.generate(
+        PROMPT, strategy="reflection", images=8, chains=1, drafts=2, parent="latest", refine=False, size=24, stack=tiny
+    )
+    assert result.spend.images == 8
+    assert {step.place[1] for step in result.steps[2:]} == {0}
+    assert (result.best.candidate.width, result.best.candidate.height) == (24, 24)
+    same = REFLECTION.configured(width=1, drafts=2, parent="latest", refine=False)
+    again = rf.generate(PROMPT, strategy=same, images=8, size=(24, 24), stack=tiny)
+    assert again.run == result.run
+    assert again.paid.images == 0
+
+
+def test_python_refuses_what_the_command_line_refuses(tiny):
+    with pytest.raises(MisuseError, match=r"in Python: size=\(width, height\)"):
+        rf.generate(PROMPT, strategy="reflection", chains=512, stack=tiny)
+    with pytest.raises(MisuseError, match="comes with its options"):
+        rf.generate(PROMPT, strategy=REFLECTION.configured(), drafts=2, stack=tiny)
+    with pytest.raises(MisuseError, match=r"2 things are wrong:\n.*images must be at least 1.*\n.*takes no options"):
+        rf.generate(PROMPT, images=0, drafts=2, stack=tiny)

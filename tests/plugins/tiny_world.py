@@ -1,0 +1,39 @@
+"""The tiny world of `tests/support/world.py` as models that a stack file can name by their dotted path."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from tests.support.world import Brightness, Critic, Painter, Rewriter
+
+from reflectionflow.stack import ModelOptions, ModelSpec, Role
+from reflectionflow.types import RefinedPrompt, Reflection, Verdict
+
+
+class NoOptions(ModelOptions):
+    pass
+
+
+class CriticOptions(ModelOptions):
+    enough: float = Field(default=0.99, description="Brightness with which the critic is content.")
+
+
+class Unable:
+    """Plays every role of words, and fails."""
+
+    name, worker, batch_size = "unable@1", Painter.worker, 4
+
+    def judge(self, questions):
+        return [Verdict(item.id, self.name, failure="The eye was closed.") for item in questions]
+
+    def reflect(self, items):
+        return [Reflection(item.id, self.name, failure="No words came.") for item in items]
+
+    def refine(self, items):
+        return [RefinedPrompt(item.id, self.name, failure="No words came.") for item in items]
+
+
+PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
+BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
+CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
+REWRITER = ModelSpec((Role.REFINER,), NoOptions, lambda options: Rewriter())
+UNABLE = ModelSpec((Role.VERIFIER, Role.REFLECTOR, Role.REFINER), NoOptions, lambda options: Unable())
