@@ -120,7 +120,9 @@ def test_t08_guidance_and_the_picture_reach_the_result(tuned):
     painter = FluxCorrector(options)
 
     def paint(guidance, colour):
-        recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, guidance, parent="x", reflection="add a star")
+        recipe = Recipe(
+            painter.name, "a photo of a star", 1, 128, 128, 2, guidance, parent="x", reflection="add a star"
+        )
         return np.asarray(painter.generate([PaintRequest(recipe, Image.new("RGB", (128, 128), colour))])[0].image)
 
     assert np.array_equal(paint(3.5, "red"), paint(3.5, "red"))

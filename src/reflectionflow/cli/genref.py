@@ -100,6 +100,7 @@ def _teacher(stack: str, out: Path) -> VlmTeacher:
 
 def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
     from reflectionflow import stack as stacks
+    from reflectionflow.cli import progress
     from reflectionflow.errors import MisuseError
     from reflectionflow.genref.build import Source, build
 
@@ -111,7 +112,9 @@ def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack:
             "use --stack scenes"
         )
     sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
-    _told(build(sources, triplets, seed, out, _painter(stack), {"stack": stack}), triplets, out)
+    with progress.counted("triplets written") as report:
+        manifest = build(sources, triplets, seed, out, _painter(stack), {"stack": stack}, report)
+    _told(manifest, triplets, out)
 
 
 def _told(manifest: Mapping[str, Any], triplets: int, out: Path) -> None:

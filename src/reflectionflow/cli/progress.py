@@ -166,3 +166,26 @@ def shown(folder: Path, total: int) -> Iterator[Display]:
 def hidden() -> Iterator[Display]:
     """Show nothing."""
     yield Silence()
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a count of things done on a terminal, nothing elsewhere; yields what is told (done, all).
+
+    The bar appears at the first count, so that another display may be shown before.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bars.add_task(what, total=None)
+
+    def told(done: int, count: int) -> None:
+        bars.start()
+        bars.update(task, completed=done, total=count)
+
+    try:
+        yield told
+    finally:
+        bars.stop()

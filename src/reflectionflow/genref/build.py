@@ -6,7 +6,7 @@ The pool is a run, and a teacher's answers are kept, so a killed build goes on a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reflectionflow.genref.card import card, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool
-from reflectionflow.genref.shards import write_shards
+from reflectionflow.genref.shards import Triplet, write_shards
 from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
 
 if TYPE_CHECKING:
@@ -57,8 +57,18 @@ def pairs_of(source: Source, pool: Pool, wanted: int, seed: int, drops: Counter[
     return editing.pairs(wanted, seed, drops)
 
 
+def _nobody(done: int, count: int) -> None:
+    """Is told how far a build is, and does nothing."""
+
+
 def build(
-    sources: Sequence[Source], triplets: int, seed: int, folder: Path, paint: Painter, about: Mapping[str, Any]
+    sources: Sequence[Source],
+    triplets: int,
+    seed: int,
+    folder: Path,
+    paint: Painter,
+    about: Mapping[str, Any],
+    report: Callable[[int, int], None] = _nobody,
 ) -> dict[str, Any]:
     """Build a data set and return its manifest; the same arguments give the same bytes.
 
@@ -69,6 +79,7 @@ def build(
         folder: Where shards go; runs lie in its folder `runs`.
         paint: Paints the pool.
         about: What else the manifest says, such as the stack.
+        report: Told (written, all) triplets.
 
     Raises:
         StorageError: if the shards cannot be written.
@@ -79,9 +90,16 @@ def build(
         drops: Counter[str] = Counter()
         found[source] = pairs_of(source, pool, wanted, seed, drops)
         dropped[source.value] = dict(sorted(drops.items()))
-    samples = (pair.triplet(source.value, number) for source, some in found.items() for number, pair in enumerate(some))
+    numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
+
+    def samples() -> Iterator[Triplet]:
+        for done, (source, number, pair) in enumerate(numbered):
+            report(done, len(numbered))
+            yield pair.triplet(source, number)
+        report(len(numbered), len(numbered))
+
     told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
-    manifest = write_shards(samples, folder, {**about, **told})
+    manifest = write_shards(samples(), folder, {**about, **told})
     (folder / CARD).write_text(card(manifest), "utf-8")
     return manifest
 

@@ -268,7 +268,7 @@ def run(
     strange = sorted(set(config.data.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(
-            f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct the name."
+            f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
     folder = Path(config.base.checkpoint)
     try:
