@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import correct, doctor, generate, genref, models, runs, tune
+from reflectionflow.cli import correct, doctor, generate, geneval, genref, models, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("correct")(correct.correct)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")
+app.add_typer(geneval.app, name="geneval")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 
