@@ -26,6 +26,7 @@ def _modules_imported_by(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ("runs", "verify", "-h"),
         ("models", "-h"),
         ("doctor", "-h"),
+        ("geneval", "score", "-h"),
     ],
     ids=" ".join,
 )

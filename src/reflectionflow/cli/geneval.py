@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reflectionflow.evaluation.geneval import Folder, Judge, Scored
     from reflectionflow.geneval import Summary
 
-app = typer.Typer(no_args_is_help=True, help="GenEval: its prompts, its judge, its scores, for any model's pictures.")
+app = typer.Typer(no_args_is_help=True, help="GenEval: prompts, judge and scores, for any model.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 RESULTS = "results.jsonl"
 MOST_TOLD = 5
@@ -110,7 +110,10 @@ def summary(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A result file, ours or the official program's.")],
     as_json: AsJson = False,
 ) -> None:
-    """Print the scores of a result file as the official program does, and the average over prompts."""
+    """Print the scores of a result file.
+
+    First the lines of the official program, then the average over prompts.
+    """
     from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation.geneval.journal import journal_of
     from reflectionflow.geneval import read_records, summarise
