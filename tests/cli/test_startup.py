@@ -29,6 +29,7 @@ def _modules_imported_by(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ("reflect", "-h"),
         ("refine", "-h"),
         ("doctor", "-h"),
+        ("geneval", "score", "-h"),
     ],
     ids=" ".join,
 )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import correct, doctor, generate, genref, judge, models, refine, reflect, runs, tune
+from reflectionflow.cli import correct, doctor, generate, geneval, genref, judge, models, refine, reflect, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("correct")(correct.correct)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")
+app.add_typer(geneval.app, name="geneval")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 

@@ -1,7 +1,8 @@
-"""GenEval's decision rules, for detections from any detector.
+"""GenEval's prompts, and its decision rules for detections from any detector.
 
-Reimplements `evaluation/evaluate_images.py` and `evaluation/summary_scores.py` of djghosh13/geneval @ af4902f (MIT)
-from their description: which detections count, when a picture satisfies its prompt, what the scores of a suite are.
+Reimplements `prompts/create_prompts.py`, `evaluation/evaluate_images.py` and `evaluation/summary_scores.py` of
+djghosh13/geneval @ af4902f (MIT) from their description: what is asked for, which detections count, when a picture
+satisfies its prompt, what the scores of a suite are.
 Detectors and colour classifiers are arguments; this package needs numpy alone and imports nothing else of ours.
 
 One deviation: when two relations hold at once, the reason names them in the order left, right, above, below, where the
@@ -15,6 +16,7 @@ from reflectionflow.geneval.records import ResultRecord, read_records, write_rec
 from reflectionflow.geneval.relations import relations
 from reflectionflow.geneval.rules import ColourClassifier, decide, own_colours, threshold_for
 from reflectionflow.geneval.scores import Summary, TagScore, summarise
+from reflectionflow.geneval.suite import METADATA_SHA256, PROMPTS_SHA256, metadata_text, prompts_text, suite
 from reflectionflow.geneval.types import (
     COLORS,
     COUNTING,
@@ -26,10 +28,14 @@ from reflectionflow.geneval.types import (
     Options,
     Position,
 )
+from reflectionflow.geneval.vocabulary import OBJECTS
 
 __all__ = [
     "COLORS",
     "COUNTING",
+    "METADATA_SHA256",
+    "OBJECTS",
+    "PROMPTS_SHA256",
     "RELATIONS",
     "Clause",
     "ColourClassifier",
@@ -43,10 +49,13 @@ __all__ = [
     "TagScore",
     "decide",
     "keep",
+    "metadata_text",
     "overlap",
     "own_colours",
+    "prompts_text",
     "read_records",
     "relations",
+    "suite",
     "summarise",
     "threshold_for",
     "write_records",

@@ -11,7 +11,20 @@ HEADER_LENGTH = 8
 
 
 def problems(folder: Path, model_type: str) -> list[str]:
-    """Return what is wrong with a transformers checkpoint, one sentence each; weights are not read.
+    """Return what is wrong with a transformers checkpoint of a model that reads words; weights are not read.
+
+    Args:
+        folder: Where it should lie.
+        model_type: What its configuration must say it is, such as `clip`.
+    """
+    found = weight_problems(folder, model_type)
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        found.append(f"{folder} has no tokenizer (tokenizer.json or vocab.json); fetch the checkpoint again")
+    return found
+
+
+def weight_problems(folder: Path, model_type: str) -> list[str]:
+    """Return what is wrong with configuration and weights, one sentence each; weights are not read.
 
     Args:
         folder: Where it should lie.
@@ -31,8 +44,6 @@ def problems(folder: Path, model_type: str) -> list[str]:
     if not weights:
         found.append(f"{folder} has no weights (model.safetensors); fetch the checkpoint again")
     found += [sentence for path in weights if path.suffix == ".safetensors" if (sentence := _truncated(path))]
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        found.append(f"{folder} has no tokenizer (tokenizer.json or vocab.json); fetch the checkpoint again")
     return found
 
 
