@@ -97,7 +97,9 @@ def test_best_of_n_of_a_simulated_verifier_is_unbiased_and_its_interval_covers_t
     picked = np.take_along_axis(correct, scores.argmax(axis=-1)[..., None], axis=-1).mean()
     truth = {"picked": float(picked), "possible": float(correct.any(axis=-1).mean())}
     correct, scores = evaluations(prompts, simulations)
-    values = np.array([[best_of(s, c, sizes) for s, c in zip(*row, strict=True)] for row in zip(scores, correct)])
+    values = np.array(
+        [[best_of(s, c, sizes) for s, c in zip(*row, strict=True)] for row in zip(scores, correct, strict=True)]
+    )
     possible = np.array([[pass_at(c, sizes) for c in row] for row in correct])
     bootstrap = Bootstrap(["one"] * prompts, draws=2000)
     for name, found in (("picked", values), ("possible", possible)):

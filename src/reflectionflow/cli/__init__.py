@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import correct, doctor, generate, genref, models, runs, tune
+from reflectionflow.cli import compare, correct, doctor, evaluate, generate, genref, models, runs, tune
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 app.command("generate")(generate.generate)
 app.command("correct")(correct.correct)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")

@@ -25,7 +25,7 @@ class Share:
 
 
 def wilson(hits: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson score interval of a share (Wilson 1927); z is 1.96 for 95 %, and trials may be an effective number.
+    """Return the Wilson score interval of a share (Wilson 1927); z is 1.96 for 95 %; trials may be an effective number.
 
     Raises:
         ValueError: if there are more hits than trials, or less than none.
