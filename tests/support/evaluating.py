@@ -1,9 +1,9 @@
 """Evaluations of the tiny world: a judge of its pictures, prompts with tags, and a program that evaluates.
 
-    python -m tests.support.evaluating DIR LOG [event|rename|open COUNT]
+    python -m tests.support.evaluating DIR LOG [event|rename|open|page COUNT]
 
-The process kills itself at the COUNT-th event, or just before the COUNT-th renaming or opening of a picture file. The
-painter appends every recipe it is asked for to LOG.
+The process kills itself at the COUNT-th event, or just before the COUNT-th renaming or opening of a picture file or the
+COUNT-th renaming of a page. The painter appends every recipe it is asked for to LOG.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def main(folder: str, log: str, what: str = "never", at: str = "0") -> None:
     reaper = Reaper(int(at))
 
     def watch(audited: str, arguments: tuple[object, ...]) -> None:
-        if audited == {"rename": "os.rename", "open": "open"}.get(what) and ".png" in str(arguments[0]):
+        audible = {"rename": ("os.rename", ".png"), "open": ("open", ".png"), "page": ("os.rename", ".html")}.get(what)
+        if audible is not None and audited == audible[0] and audible[1] in str(arguments[0]):
             reaper()
 
     def consume(event: Event) -> None:
