@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct, is_possible
 from reflectionflow.evaluation.difficulty import Difficulty, difficulty
-from reflectionflow.evaluation.results import MethodInfo, Results
+from reflectionflow.evaluation.results import MethodInfo, Outcome, Results
 from reflectionflow.evaluation.statistics import (
     Efficiency,
     Estimate,
@@ -217,9 +217,9 @@ def _differences(arrays: Arrays, methods: Sequence[MethodInfo]) -> tuple[Differe
 
 
 def _gaps(arrays: Arrays, method: MethodInfo) -> dict[str, Gap]:
-    parts = [arrays.mean(method.name, value)[:, -1] for value in (base_rate, is_correct, is_possible)]
+    base, picked, possible = (arrays.mean(method.name, value)[:, -1] for value in (base_rate, is_correct, is_possible))
     named = {**arrays.groups, **{tag: (tag,) for tag in arrays.tags}}
-    return {name: decompose(arrays.bootstrap, *parts, tags) for name, tags in named.items()}
+    return {name: decompose(arrays.bootstrap, base, picked, possible, tags) for name, tags in named.items()}
 
 
 def _efficiency(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[str, Efficiency]:
@@ -261,12 +261,17 @@ def _reliability(arrays: Arrays, method: MethodInfo, tag: str) -> Reliability:
 
 
 def _spend(arrays: Arrays, method: MethodInfo) -> list[SpendLine]:
-    names = ("images", "verifier_calls", "reflector_calls", "refiner_calls")
-    means = {name: arrays.each(method.name, lambda o, n=name: float(getattr(o, n))).mean(axis=(0, 1)) for name in names}
-    return [
-        SpendLine(method.name, budget, *(float(means[name][index]) for name in names))
-        for index, budget in enumerate(arrays.about.budgets)
-    ]
+    def mean(value: Callable[[Outcome], float]) -> list[float]:
+        return [float(number) for number in arrays.mean(method.name, value).mean(axis=0)]
+
+    columns = zip(
+        mean(lambda outcome: outcome.images),
+        mean(lambda outcome: outcome.verifier_calls),
+        mean(lambda outcome: outcome.reflector_calls),
+        mean(lambda outcome: outcome.refiner_calls),
+        strict=True,
+    )
+    return [SpendLine(method.name, budget, *means) for budget, means in zip(arrays.about.budgets, columns, strict=True)]
 
 
 def _charged(results: Results, method: MethodInfo) -> dict[str, int]:
