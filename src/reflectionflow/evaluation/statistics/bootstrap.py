@@ -169,9 +169,10 @@ def _resample(size: int, draws: int, rng: np.random.Generator) -> Floats:
     """Return weights [draws, size] whose rows sum to 1. A single prompt is always itself: it cannot tell its spread."""
     if size == 1:
         return np.ones((draws, 1))
-    counts = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws)
-    return np.asarray(counts / (size - 1), dtype=float)
+    weights: Floats = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) / (size - 1)
+    return weights
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+    ratio: Floats = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+    return ratio
