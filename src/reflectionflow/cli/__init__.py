@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from reflectionflow import __version__
-from reflectionflow.cli import correct, doctor, generate, geneval, genref, judge, models, refine, reflect, runs, tune
+from reflectionflow.cli import (
+    compare,
+    correct,
+    doctor,
+    evaluate,
+    generate,
+    geneval,
+    genref,
+    judge,
+    models,
+    refine,
+    reflect,
+    runs,
+    tune,
+)
 from reflectionflow.cli.group import Commands
 
 app = typer.Typer(
@@ -28,6 +42,8 @@ app.command("judge")(judge.judge)
 app.command("reflect")(reflect.reflect)
 app.command("refine")(refine.refine)
 app.command("correct")(correct.correct)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")

@@ -24,8 +24,8 @@ class Share:
         return wilson(self.hits, self.trials)
 
 
-def wilson(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson score interval of a share (Wilson 1927); z is 1.96 for 95 %.
+def wilson(hits: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
+    """Return the Wilson score interval of a share (Wilson 1927); z is 1.96 for 95 %; trials may be an effective number.
 
     Raises:
         ValueError: if there are more hits than trials, or less than none.

@@ -138,6 +138,8 @@ class OracleVerifier:
     """
 
     worker = Worker.LOCAL
+    relatives = frozenset({"geneval-rules", "training-labels"})
+    """Its detector labels training data, and it decides by GenEval's rules: evaluations take it as an oracle only."""
 
     def __init__(self, options: OracleOptions) -> None:
         self._folder = options.checkpoint

@@ -80,6 +80,15 @@ class RunReader:
         """
         return [stored_result(row) for row in self.journal.results()]
 
+    def result(self, search: str) -> StoredResult | None:
+        """Return the finished search with this id, or none.
+
+        Raises:
+            StorageError: if the journal cannot be read.
+        """
+        row = self.journal.result(search)
+        return None if row is None else stored_result(row)
+
     def calls(self) -> Iterator[Row]:
         """Yield every journaled call in the order it was written."""
         return self.journal.rows()

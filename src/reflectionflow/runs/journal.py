@@ -161,6 +161,21 @@ class Journal:
             found = self._reader.execute(query).fetchall()
         return [ResultRow(row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), row[5]) for row in found]
 
+    def result(self, search: str) -> ResultRow | None:
+        """Return the stored result of the search with this id, or none."""
+        query = "SELECT id, position, label, search, result, time FROM results WHERE id = ?"
+        with storage_errors(self._run, "reading the journal"):
+            row = self._reader.execute(query, (search,)).fetchone()
+        if row is None:
+            return None
+        return ResultRow(row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), row[5])
+
+    def seconds(self) -> dict[str, tuple[int, float]]:
+        """Return, for each kind of call, how many were finished and the seconds they took together."""
+        query = "SELECT role, sum(1 - transient), sum(seconds) FROM calls GROUP BY role ORDER BY role"
+        with storage_errors(self._run, "reading the journal"):
+            return {role: (count, seconds) for role, count, seconds in self._reader.execute(query)}
+
     def problems(self) -> list[str]:
         """Return what SQLite's own integrity check finds wrong with the file, one sentence each."""
         with storage_errors(self._run, "checking the journal"):

@@ -5,7 +5,7 @@ from reflectionflow.runtime.checks import check_task, missing_role, prompt_probl
 from reflectionflow.runtime.events import Event, event_json
 from reflectionflow.runtime.faults import Patience
 from reflectionflow.runtime.ledger import BudgetExhausted
-from reflectionflow.runtime.runner import run_searches, run_searches_async
+from reflectionflow.runtime.runner import drain_searches, run_searches, run_searches_async
 from reflectionflow.runtime.task import Place, Search, SearchFunction, Strategy, Task
 from reflectionflow.runtime.tools import Tools
 
@@ -21,6 +21,7 @@ __all__ = [
     "Task",
     "Tools",
     "check_task",
+    "drain_searches",
     "event_json",
     "missing_role",
     "prompt_problems",

@@ -69,6 +69,38 @@ async def run_searches_async(
     patience: Patience = _USUAL,
 ) -> list[SearchResult]:
     """Run searches on the running event loop; otherwise as `run_searches`. Cancelling it is a clean end."""
+    results: dict[int, SearchResult] = {}
+    await _run_all(searches, stack, run, on_event, patience, len(searches), results.__setitem__)
+    return [results[index] for index in range(len(searches))]
+
+
+def drain_searches(
+    searches: Sequence[Search],
+    stack: Stack,
+    run: RunDirectory,
+    on_event: Consumer = ignore,
+    *,
+    at_once: int,
+    patience: Patience = _USUAL,
+) -> None:
+    """Run searches without keeping their results, which the run directory holds: for more than fit into memory.
+
+    All searches share one queue, of which `at_once` are in flight; where one ends the next begins. Otherwise as
+    `run_searches`, but not from inside a running event loop.
+    """
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_run_all(searches, stack, run, on_event, patience, at_once, lambda index, result: None))
+
+
+async def _run_all(
+    searches: Sequence[Search],
+    stack: Stack,
+    run: RunDirectory,
+    on_event: Consumer,
+    patience: Patience,
+    at_once: int,
+    keep: Callable[[int, SearchResult], None],
+) -> None:
     problems = _problems(searches, stack)
     if problems:
         raise MisuseError("\n".join(problems))
@@ -79,14 +111,20 @@ async def run_searches_async(
 
     emit(RunStarted(stack.name, len(searches), run.journal.count()))
     dispatcher = Dispatcher(run, emit, patience)
-    tasks = [asyncio.ensure_future(_run_one(i, s, stack, run, dispatcher, emit)) for i, s in enumerate(searches)]
+    waiting = iter(enumerate(searches))
+
+    async def one_after_another() -> None:
+        for index, search in waiting:
+            keep(index, await _run_one(index, search, stack, run, dispatcher, emit))
+
+    tasks = [asyncio.ensure_future(one_after_another()) for _ in range(min(at_once, len(searches)))]
     everything = asyncio.gather(*tasks)
     try:
         ends: list[asyncio.Future[Any]] = [everything, dispatcher.failed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if dispatcher.failed.done():
             dispatcher.failed.result()
-        return list(everything.result())
+        everything.result()
     finally:
         for task in tasks:
             task.cancel()

@@ -1,0 +1,199 @@
+"""`reflectionflow evaluate`: compare search methods on a benchmark, under the same budgets."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from reflectionflow.evaluation.planning import Plan
+    from reflectionflow.evaluation.rehearsal import Forecast
+    from reflectionflow.evaluation.results import Results
+    from reflectionflow.evaluation.tables import Tables
+
+
+class Part(StrEnum):
+    """A part of the Scenes suite that training never sees."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
+Bench = Annotated[
+    str, typer.Option("--benchmark", metavar="NAME|FILE", help="scenes, or a JSONL file of GenEval metadata.")
+]
+Strategies = Annotated[str, typer.Option(metavar="NAMES", help="Search methods, the baseline first, with commas.")]
+Images = Annotated[int, typer.Option(metavar="N", help="The largest budget: pictures for each prompt.")]
+Seeds = Annotated[int, typer.Option(metavar="N", help="How many seeds.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="The first seed.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Most prompts of one tag.")]
+Split = Annotated[Part, typer.Option(help="Part of the Scenes suite.")]
+StackName = Annotated[
+    str, typer.Option("--stack", metavar="NAME|PATH", help="The models: a shipped stack or a stack file.")
+]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoiser steps; the stack's default when absent.")]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="SCALE", help="Guidance scale; the stack's default when absent.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The evaluation's directory.")]
+Oracle = Annotated[bool, typer.Option("--oracle", help="Allow a verifier related to the judge; every table says so.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it needs at most, and paint nothing.")]
+Pace = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="S", help="For --dry-run: seconds a picture takes; measured ones when absent."),
+]
+Price = Annotated[float | None, typer.Option(min=0, metavar="PRICE", help="For --dry-run: of an hour of the device.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
+
+
+def evaluate(
+    out: Out,
+    stack: StackName = "scenes",
+    benchmark: Bench = "scenes",
+    strategies: Strategies = "noise",
+    images: Images = 16,
+    seeds: Seeds = 1,
+    seed: Seed = 0,
+    limit: Limit = None,
+    split: Split = Part.TEST,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    oracle: Oracle = False,
+    dry_run: DryRun = False,
+    seconds_per_image: Pace = None,
+    price_per_hour: Price = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare search methods on a benchmark at budgets of 1, 2, 4, … pictures, under an independent judge.
+
+    The directory gets report.html, report.md, results.json, results.csv, and a page for each prompt. The same command
+    continues an interrupted evaluation; more images, seeds, prompts or strategies extend it.
+    """
+    from reflectionflow.evaluation.benchmarks import benchmark as find
+    from reflectionflow.evaluation.judges import ScenesJudge
+    from reflectionflow.evaluation.pages import write_all
+    from reflectionflow.evaluation.planning import Asked, plan
+    from reflectionflow.evaluation.rehearsal import forecast
+    from reflectionflow.evaluation.running import RUN, carry_out
+
+    asked = Asked(
+        benchmark=find(benchmark, split.value, limit),
+        strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()),
+        images=images,
+        seeds=seeds,
+        first_seed=seed,
+        stack=stack,
+        steps=steps,
+        guidance=guidance,
+        oracle=oracle,
+    )
+    planned = plan(asked, ScenesJudge())
+    if dry_run:
+        _tell_forecast(planned, forecast(planned, out / RUN, seconds_per_image, price_per_hour), as_json=as_json)
+        return
+    with _progress(planned, quiet=quiet) as consumer:
+        done = carry_out(planned, out, _passed(planned, benchmark, split.value, limit), consumer)
+    found = write_all(done, out)
+    if as_json:
+        typer.echo(json.dumps(_outcome(done.results, found, out), ensure_ascii=False))
+    if not quiet:
+        _summarise(done.results, found, out)
+
+
+def _progress(planned: Plan, *, quiet: bool) -> Any:
+    from reflectionflow.cli import evaluation_progress
+
+    return evaluation_progress.hidden() if quiet else evaluation_progress.shown(planned)
+
+
+def _passed(planned: Plan, benchmark: str, split: str, limit: int | None) -> dict[str, Any]:
+    asked = planned.asked
+    return {
+        "command": "evaluate",
+        "benchmark": benchmark,
+        "split": split,
+        "limit": limit,
+        "stack": planned.models.name,
+        "strategies": list(asked.strategies),
+        "images": asked.images,
+        "seeds": asked.seeds,
+        "seed": asked.first_seed,
+        "steps": asked.steps,
+        "guidance": asked.guidance,
+        "oracle": asked.oracle,
+    }
+
+
+def _outcome(results: Results, found: Tables, out: Path) -> dict[str, Any]:
+    """Return what `--json` prints: the macro scores and differences, and where the rest is."""
+    from reflectionflow.evaluation.pages.writing import PAGE
+    from reflectionflow.evaluation.results import FILE
+
+    data = found.json()
+    return {
+        "report": str(out / PAGE),
+        "results": str(out / FILE),
+        "judge": results.about.judge,
+        "oracle": results.about.oracle,
+        "budgets": list(results.about.budgets),
+        "scores": {item["method"]: item["groups"] for item in data["scores"]},
+        "differences": {item["method"]: item["groups"] for item in data["differences"]},
+        "charged": data["charged"],
+        "computed": dict(results.computed),
+    }
+
+
+def _summarise(results: Results, found: Tables, out: Path) -> None:
+    from reflectionflow.evaluation.pages.grids import ORACLE
+    from reflectionflow.evaluation.pages.writing import PAGE
+
+    about = results.about
+    tell("")
+    if about.oracle:
+        tell(ORACLE)
+    for group in found.groups:
+        tell(f"{group}{' (oracle)' if about.oracle else ''}")
+        tell(f"  {'pictures':14}" + "".join(f"{budget:>21}" for budget in about.budgets))
+        for item in found.scores:
+            cells = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in item.groups[group]]
+            tell(f"  {item.method:14}" + "".join(f"{cell:>21}" for cell in cells))
+    tell(f"Report: {out / PAGE}")
+
+
+def _tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
+    from reflectionflow.types import to_json
+
+    if as_json:
+        more = {"pictures": found.pictures, "gpu_hours": found.hours}
+        typer.echo(json.dumps({**to_json(found), **more}, ensure_ascii=False))
+        return
+    asked, calls = planned.asked, found.calls
+    typer.echo(
+        f"{len(asked.benchmark.items)} prompts × {asked.seeds} seeds × {len(planned.methods)} methods "
+        f"at budgets of {', '.join(map(str, planned.budgets))}: {found.searches:,} searches. At most:"
+    )
+    typer.echo(
+        f"  pictures           {found.pictures:12,}  ({calls['draft']:,} drafts, {calls['correct']:,} corrections)"
+    )
+    for kind, told in (("judge", "verifier calls"), ("reflect", "reflector calls"), ("refine", "refiner calls")):
+        typer.echo(f"  {told:18} {calls[kind]:12,}")
+    already = found.done["draft"] + found.done["correct"]
+    if already:
+        typer.echo(f"  done already       {already:12,}  pictures")
+    if found.seconds is not None and found.hours is not None:
+        typer.echo(f"  seconds            {found.seconds:12,.0f}  {found.pace}")
+        typer.echo(f"  GPU hours          {found.hours:12,.2f}")
+    else:
+        typer.echo(f"  seconds            {'unknown':>12}  {found.pace}")
+    typer.echo(f"  money              {'unknown' if found.money is None else f'{found.money:,.2f}':>12}")
+    for method in planned.methods:
+        spent = found.charged[method.name]
+        typer.echo(f"  {method.name}: charged {spent.images:,} pictures. {method.note}")

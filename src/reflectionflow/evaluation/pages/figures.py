@@ -1,0 +1,129 @@
+"""Figures as inline SVG: score against pictures with bands, and where the points are lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from reflectionflow.evaluation.statistics import Estimate
+from reflectionflow.evaluation.tables import Tables
+
+WIDTH, HEIGHT = 720, 380
+LEFT, RIGHT, TOP, BOTTOM = 52, 128, 14, 44
+APART = 17
+"""Least distance in px between the labels at the ends of lines."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's curve, in px: the band, the line, the best painted, its dots, and where its label stands."""
+
+    name: str
+    number: int
+    band: str
+    points: str
+    possible: str
+    dots: tuple[tuple[float, float, str], ...]
+    end: tuple[float, float]
+    label: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure: its lines, the ticks of both axes as (px, words), and its title."""
+
+    title: str
+    lines: tuple[Line, ...]
+    across: tuple[tuple[float, str], ...]
+    up: tuple[tuple[float, str], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One method's score in percent: a random picture's, gained by picking, lost by the verifier, headroom."""
+
+    name: str
+    parts: tuple[float, float, float, float]
+
+
+def charts(tables: Tables, budgets: Sequence[int]) -> list[Chart]:
+    """Return a chart for each group of tags; none with a single budget."""
+    if len(budgets) < 2:
+        return []
+    return [_chart(group, tables, budgets) for group in tables.groups]
+
+
+def bars(tables: Tables) -> list[Bar]:
+    """Return where each method's points are lost, on the declared score."""
+    group = next(iter(tables.groups))
+    found = []
+    for name, gaps in tables.gaps.items():
+        base, picked, possible = (getattr(gaps[group], part).value for part in ("base", "picked", "possible"))
+        parts = (min(base, picked), max(0.0, picked - base), max(0.0, possible - picked), 1 - possible)
+        found.append(Bar(name, (parts[0] * 100, parts[1] * 100, parts[2] * 100, parts[3] * 100)))
+    return found
+
+
+def _chart(group: str, tables: Tables, budgets: Sequence[int]) -> Chart:
+    every = [item for found in tables.scores for item in (*found.groups[group], *found.possible[group])]
+    low = math.floor(10 * min(item.low for item in every)) / 10
+    high = max(math.ceil(10 * max(item.high for item in every) - 1e-9) / 10, low + 0.1)
+    inner = (WIDTH - LEFT - RIGHT) / math.log2(budgets[-1] / budgets[0])
+
+    def x(budget: int) -> float:
+        return round(LEFT + inner * math.log2(budget / budgets[0]), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - low) / (high - low), 1)
+
+    def points(values: Sequence[float]) -> str:
+        return " ".join(f"{x(budget)},{y(value)}" for budget, value in zip(budgets, values, strict=True))
+
+    ends = [y(found.groups[group][-1].value) for found in tables.scores]
+    places = _spread(ends)
+    lines = tuple(
+        Line(
+            name=found.method,
+            number=index % 6,
+            band=_around(points([e.low for e in found.groups[group]]), points([e.high for e in found.groups[group]])),
+            points=points([item.value for item in found.groups[group]]),
+            possible=points([item.value for item in found.possible[group]]),
+            dots=tuple(
+                (x(b), y(e.value), _told(found.method, b, e)) for b, e in zip(budgets, found.groups[group], strict=True)
+            ),
+            end=(x(budgets[-1]), ends[index]),
+            label=places[index],
+        )
+        for index, found in enumerate(tables.scores)
+    )
+    steps = round((high - low) / 0.1)
+    up = tuple((y(low + 0.1 * step), f"{low + 0.1 * step:.1f}") for step in range(steps + 1))
+    return Chart(group, lines, tuple((x(budget), str(budget)) for budget in budgets), up)
+
+
+def _around(low: str, high: str) -> str:
+    return " ".join([low, *reversed(high.split(" "))])
+
+
+def _told(method: str, budget: int, estimate: Estimate) -> str:
+    return f"{method}, {budget}: {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _spread(places: Sequence[float]) -> list[float]:
+    """Return places near the given ones that keep their order and do not touch, inside the figure."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    found = list(places)
+    for before, index in pairwise(order):
+        found[index] = max(found[index], found[before] + APART)
+    lowest = HEIGHT - BOTTOM
+    for after, index in pairwise(reversed(order)):
+        found[after] = min(found[after], lowest)
+        found[index] = min(found[index], found[after] - APART)
+    return found

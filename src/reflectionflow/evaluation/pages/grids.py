@@ -1,0 +1,350 @@
+"""Tables of numbers as tables of words: the same ones for Markdown and for the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reflectionflow.evaluation.difficulty import LEVELS
+from reflectionflow.evaluation.results import About
+from reflectionflow.evaluation.statistics import Estimate, Gap
+from reflectionflow.evaluation.tables import Tables
+
+ORACLE = "Oracle: the verifier is related to the judge, and nothing here is evidence."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: What it says.
+        interval: The interval of a number, as words; empty for none.
+        shade: How strongly it is tinted, from -1 (a loss) to 1 (a gain or a high score); none for no tint.
+        strong: Whether it stands out: an interval that excludes zero.
+        link: Where it leads on the page; empty for nowhere.
+        quiet: Whether it names a row that only helps to read another.
+    """
+
+    text: str
+    interval: str = ""
+    shade: float | None = None
+    strong: bool = False
+    link: str = ""
+    quiet: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The cell in one line."""
+        return f"{self.text} [{self.interval}]" if self.interval else self.text
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table.
+
+    Attributes:
+        id: Its anchor.
+        title: What it shows.
+        head: Names of the columns; the first column names the rows.
+        rows: The cells, as many a row as there are columns.
+        notes: How to read it, one sentence each.
+        oracle: Whether it must say that it is an oracle's.
+    """
+
+    id: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    oracle: bool = False
+
+
+def grids(about: About, tables: Tables) -> list[Grid]:
+    """Return every table of an evaluation that has something to say, in the order of the report."""
+    found = [
+        _scores(about, tables),
+        _differences(about, tables),
+        _categories(about, tables),
+        _gaps(about, tables),
+        _efficiency(about, tables),
+        _difficulty(about, tables),
+        _grid(about, tables),
+        _reliability(about, tables),
+        _spend(about, tables),
+        _charged(about, tables),
+    ]
+    return [grid for grid in found if grid is not None and grid.rows]
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a share or a ratio in words; a dash for what is no number."""
+    if math.isnan(value):
+        return "–"
+    return "never" if math.isinf(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Return a difference in words, with its sign."""
+    return "–" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def score(estimate: Estimate, *, tinted: bool = False, link: str = "") -> Cell:
+    """Return a cell for a share with its interval."""
+    if math.isnan(estimate.value):
+        return Cell("–")
+    interval = f"{number(estimate.low)}, {number(estimate.high)}"
+    return Cell(number(estimate.value), interval, estimate.value if tinted else None, link=link)
+
+
+def change(estimate: Estimate, *, link: str = "") -> Cell:
+    """Return a cell for a difference with its interval; strong when the interval excludes zero."""
+    interval = f"{signed(estimate.low)}, {signed(estimate.high)}"
+    shade = max(-1.0, min(1.0, 4 * estimate.value)) if estimate.excludes_zero else None
+    return Cell(signed(estimate.value), interval, shade, estimate.excludes_zero, link)
+
+
+def p_value(value: float) -> str:
+    """Return a p value in words."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _pictures(budgets: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"{budget} picture{'s' if budget > 1 else ''}" for budget in budgets)
+
+
+def _scores(about: About, tables: Tables) -> Grid:
+    rows = []
+    for group in tables.groups:
+        for item in tables.scores:
+            rows.append((Cell(f"{item.method}, {group}"), *map(score, item.groups[group])))
+            if item.expected is not None:
+                rows.append((Cell(f"{item.method}, {group}, expected", quiet=True), *map(score, item.expected[group])))
+            rows.append((Cell(f"{item.method}, {group}, best painted", quiet=True), *map(score, item.possible[group])))
+    notes = [
+        "Macro means over tags, with 95 % intervals of a paired bootstrap over prompts within tags.",
+        "“Expected” averages over all choices of that many drafts; “best painted” is what the judge itself would pick.",
+        *(f"{method.name}: {method.note}" for method in about.methods),
+    ]
+    return Grid(
+        "scores",
+        "Score by number of pictures",
+        ("", *_pictures(about.budgets)),
+        tuple(rows),
+        tuple(notes),
+        about.oracle,
+    )
+
+
+def _differences(about: About, tables: Tables) -> Grid | None:
+    if not tables.differences:
+        return None
+    rows = []
+    for item in tables.differences:
+        for index, (group, values) in enumerate(item.groups.items()):
+            tests = (p_value(item.p), p_value(item.p_holm), p_value(item.p_exact), f"{item.better} : {item.worse}")
+            rows.append(
+                (Cell(f"{item.method}, {group}"), *map(change, values), *(Cell(t if index == 0 else "") for t in tests))
+            )
+    exact = "McNemar's exact test" if len(about.seeds) == 1 else "the exact sign test over prompts"
+    declared = next(iter(tables.groups))
+    return Grid(
+        "differences",
+        f"Difference to {about.methods[0].name}",
+        ("", *_pictures(about.budgets), "p", "p, Holm", "p, exact", "prompts better : worse"),
+        tuple(rows),
+        (
+            "Same prompts, same seeds, same first drafts, same resamples; bold where the 95 % interval excludes zero.",
+            f"The tests are of the declared score ({declared}) at {about.budgets[-1]} pictures: a randomisation test "
+            f"of the macro mean, the same adjusted for all comparisons (Holm), and {exact}.",
+        ),
+        about.oracle,
+    )
+
+
+def _categories(about: About, tables: Tables) -> Grid:
+    moved = {item.method: item for item in tables.differences}
+    head = [
+        "tag",
+        "prompts",
+        *(item.method for item in tables.scores),
+        *(f"{name} − {about.methods[0].name}" for name in moved),
+    ]
+    rows = []
+    for tag, count in tables.counts.items():
+        link = f"#tag-{tag}"
+        own = [score(item.tags[tag][-1], tinted=True, link=link) for item in tables.scores]
+        rows.append(
+            (
+                Cell(tag, link=link),
+                Cell(str(count)),
+                *own,
+                *(change(item.tags[tag], link=link) for item in moved.values()),
+            )
+        )
+    notes = (
+        f"With {about.budgets[-1]} pictures. Scores have Wilson intervals for prompts as clusters, differences paired "
+        "bootstrap intervals. Each row leads to its prompts.",
+    )
+    return Grid("categories", "Score by tag", tuple(head), tuple(rows), notes, about.oracle)
+
+
+def _gaps(about: About, tables: Tables) -> Grid:
+    names = [*tables.groups, *tables.counts]
+    parts = ("base", "picked", "possible", "efficiency", "verifier_gap", "headroom")
+    rows = []
+    for method, by_name in tables.gaps.items():
+        for name in names:
+            gap: Gap = by_name[name]
+            rows.append((Cell(f"{method}, {name}"), *(score(getattr(gap, part)) for part in parts)))
+    return Grid(
+        "gaps",
+        "Where points are lost",
+        ("", "random picture", "picked", "best painted", "verifier efficiency", "lost by the verifier", "headroom"),
+        tuple(rows),
+        (
+            f"With {about.budgets[-1]} pictures. Verifier efficiency is (picked − random) / (best painted − random): "
+            "how much of what could be gained by picking is gained. Headroom is what only better pictures could add.",
+        ),
+        about.oracle,
+    )
+
+
+def _efficiency(about: About, tables: Tables) -> Grid | None:
+    if not tables.efficiency:
+        return None
+    rows = []
+    for method, item in tables.efficiency.items():
+        needed, ratio = item.pictures, item.ratio
+        rows.append(
+            (
+                Cell(method),
+                score(item.target),
+                Cell(number(needed.value, 1), f"{number(needed.low, 1)}, {number(needed.high, 1)}"),
+                Cell(_times(ratio.value), f"{_times(ratio.low)}, {_times(ratio.high)}"),
+            )
+        )
+    baseline, most = about.methods[0].name, about.budgets[-1]
+    return Grid(
+        "efficiency",
+        "Pictures needed",
+        ("", f"score of {baseline} with {most}", "pictures needed for it", f"times fewer than {baseline}"),
+        tuple(rows),
+        (
+            f"On {next(iter(tables.groups))}, interpolated over the logarithm of the budget; every draft and every "
+            f"correction counts. “never” means not within {most} pictures.",
+        ),
+        about.oracle,
+    )
+
+
+def _times(value: float) -> str:
+    return "< 1" if value == 0 else f"{number(value, 1)}"
+
+
+def _difficulty(about: About, tables: Tables) -> Grid | None:
+    found = tables.difficulty
+    if found is None:
+        return None
+    first, last = about.budgets[0], about.budgets[-1]
+    columns: Sequence[tuple[int, Mapping[str, Mapping[str, Estimate | None]]]]
+    columns = [(first, found.first), (last, found.last)] if last > first else [(last, found.last)]
+    rows = tuple(
+        (
+            Cell(method.name),
+            *(_maybe(values[method.name][level]) for level in LEVELS for _, values in columns),
+        )
+        for method in about.methods
+    )
+    head = tuple(f"{level} ({found.units[level]}), {budget} pict." for level in LEVELS for budget, _ in columns)
+    told = (
+        "by the drafts of the other seeds, so that chance does not choose."
+        if found.crossed
+        else "by the same drafts, because there is one seed: hard prompts then seem to gain by chance alone."
+    )
+    notes = (
+        f"Easy: two thirds or more of single drafts of {found.drafts_of} are right; hard: less than one third; told "
+        f"{told} In brackets the pairs of prompt and seed.",
+    )
+    return Grid("difficulty", "Score by difficulty", ("", *head), rows, notes, about.oracle)
+
+
+def _maybe(estimate: Estimate | None) -> Cell:
+    return Cell("–") if estimate is None else score(estimate)
+
+
+def _grid(about: About, tables: Tables) -> Grid | None:
+    if not tables.grid:
+        return None
+    rows = tuple((Cell(f"width {width}"), *map(score, values)) for width, values in tables.grid.items())
+    notes = ("Depth is the number of pictures divided by the width.",)
+    return Grid("grid", "Width and depth", ("", *_pictures(about.budgets)), rows, notes, about.oracle)
+
+
+def _reliability(about: About, tables: Tables) -> Grid:
+    rows = tuple(
+        (
+            Cell(item.tag),
+            Cell(f"{item.pictures:,}"),
+            Cell(number(item.right / item.pictures) if item.pictures else "–"),
+            Cell(number(item.auroc)),
+            Cell("–") if item.within is None else score(item.within),
+            Cell(number(item.calibration)),
+        )
+        for item in tables.reliability
+    )
+    return Grid(
+        "reliability",
+        "How far the verifier can be trusted",
+        ("tag", "pictures", "right", "AUROC", "AUROC within prompts", "calibration error"),
+        rows,
+        (
+            f"On the pictures of {tables.reliability_of}, against the judge. Within prompts is what picking needs: the "
+            "probability that a right picture scores above a wrong one of the same prompt.",
+        ),
+        about.oracle,
+    )
+
+
+def _spend(about: About, tables: Tables) -> Grid:
+    rows = tuple(
+        (
+            Cell(f"{line.method}, {line.budget}"),
+            *(
+                Cell(f"{value:.1f}")
+                for value in (line.images, line.verifier_calls, line.reflector_calls, line.refiner_calls)
+            ),
+        )
+        for line in tables.spend
+    )
+    return Grid(
+        "spend",
+        "Spend for one prompt",
+        ("method, budget", "pictures", "judged by the verifier", "reflections", "rewritten prompts"),
+        rows,
+        ("Means over prompts and seeds, as if each method ran alone: shared drafts are charged to each.",),
+        about.oracle,
+    )
+
+
+def _charged(about: About, tables: Tables) -> Grid:
+    names = {
+        "images": "pictures",
+        "denoiser_evaluations": "denoiser evaluations",
+        "verifier_calls": "verifier calls",
+        "reflector_calls": "reflector calls",
+        "refiner_calls": "refiner calls",
+        "tokens": "tokens",
+    }
+    rows = tuple(
+        (Cell(method), *(Cell(f"{spent[name]:,}") for name in names)) for method, spent in tables.charged.items()
+    )
+    return Grid(
+        "charged",
+        "Spend of the whole evaluation",
+        ("", *names.values()),
+        rows,
+        ("Charged as if each method ran alone.",),
+        about.oracle,
+    )

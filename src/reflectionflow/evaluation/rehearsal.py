@@ -1,0 +1,176 @@
+"""What an evaluation will cost, found by rehearsing it: every method runs once with stand-ins that paint nothing.
+
+The stand-ins never accept a picture and always find something to correct, so the counts are the most that can be
+needed. Whatever a strategy does, its calls are counted by the runtime itself and not predicted from its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from PIL import Image
+
+from reflectionflow import roles
+from reflectionflow.evaluation.planning import Plan
+from reflectionflow.runs import RunDirectory
+from reflectionflow.runtime import drain_searches
+from reflectionflow.types import Recipe, RefinedPrompt, Reflection, Spend, Verdict
+
+HOUR = 3600.0
+_KINDS = ("draft", "correct", "judge", "reflect", "refine")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an evaluation needs at most.
+
+    Attributes:
+        searches: Number of searches.
+        charged: Each method's spend as if it ran alone, all prompts and seeds together, by name.
+        calls: What is really computed, shared drafts once, by kind of call.
+        done: The same, as far as the directory holds it already.
+        seconds: Estimated seconds of model time for what is left; none when no pace is known.
+        pace: Where the estimate comes from, as a sentence.
+        money: Its price, in the currency of the price given; none without a price or a pace.
+    """
+
+    searches: int
+    charged: Mapping[str, Spend]
+    calls: Mapping[str, int]
+    done: Mapping[str, int]
+    seconds: float | None
+    pace: str
+    money: float | None
+
+    @property
+    def pictures(self) -> int:
+        """Pictures to be painted, drafts and corrections."""
+        return self.calls["draft"] + self.calls["correct"]
+
+    @property
+    def hours(self) -> float | None:
+        """Estimated hours of model time on one device."""
+        return None if self.seconds is None else self.seconds / HOUR
+
+
+def forecast(
+    plan: Plan, folder: Path, seconds_per_image: float | None = None, price_per_hour: float | None = None
+) -> Forecast:
+    """Return what an evaluation needs at most; nothing is painted, and nothing is left on disk.
+
+    Args:
+        plan: The evaluation.
+        folder: Its directory; a run in it tells the pace of each kind of call, and what is done.
+        seconds_per_image: The pace, everything included, instead of the measured one.
+        price_per_hour: Of the device.
+    """
+    group = [trial for trial in plan.trials if trial.prompt == 0 and trial.seed == plan.asked.first_seed]
+    times = len(plan.asked.benchmark.items) * plan.asked.seeds
+    with TemporaryDirectory() as scratch, RunDirectory.open(Path(scratch) / "run", {"rehearsal": True}) as run:
+        drain_searches([trial.search for trial in group], _stand_ins(plan.models), run, at_once=len(group))
+        counted = {kind: count * times for kind, (count, _) in run.journal.seconds().items()}
+        charged: dict[str, Spend] = {}
+        for trial in group:
+            found = run.result(trial.search.id)
+            assert found is not None
+            charged[trial.method.name] = charged.get(trial.method.name, Spend()) + found.result.charged
+    calls = {kind: counted.get(kind, 0) for kind in _KINDS}
+    measured = _measured(folder)
+    left = {kind: max(0, count - measured.get(kind, (0, 0.0))[0]) for kind, count in calls.items()}
+    seconds, pace = _estimate(left, measured, seconds_per_image)
+    return Forecast(
+        searches=len(plan.trials),
+        charged={name: _times(spend, times) for name, spend in charged.items()},
+        calls=calls,
+        done={kind: measured.get(kind, (0, 0.0))[0] for kind in _KINDS},
+        seconds=seconds,
+        pace=pace,
+        money=None if seconds is None or price_per_hour is None else seconds / HOUR * price_per_hour,
+    )
+
+
+def _measured(folder: Path) -> dict[str, tuple[int, float]]:
+    if not (folder / "run.json").exists():
+        return {}
+    with RunDirectory.read(folder) as run:
+        return run.journal.seconds()
+
+
+def _estimate(
+    left: Mapping[str, int], measured: Mapping[str, tuple[int, float]], seconds_per_image: float | None
+) -> tuple[float | None, str]:
+    """Return the seconds of the calls that are left, and how that is known."""
+    if seconds_per_image is not None:
+        pictures = left["draft"] + left["correct"]
+        return pictures * seconds_per_image, f"{seconds_per_image:g} s a picture, everything included, as given."
+    pace = {kind: seconds / count for kind, (count, seconds) in measured.items() if count}
+    pace.setdefault("correct", pace.get("draft", 0.0))
+    unknown = [kind for kind, count in left.items() if count and kind not in pace]
+    if "draft" not in pace:
+        return None, "No pace is known: pass --seconds-per-image, or begin the evaluation and ask again."
+    without = f", without {' and '.join(unknown)}, which were not called yet" if unknown else ""
+    seconds = sum(count * pace.get(kind, 0.0) for kind, count in left.items())
+    return seconds, f"Measured in this directory, {pace['draft']:.2f} s a draft{without}."
+
+
+def _times(spend: Spend, times: int) -> Spend:
+    return Spend(
+        images=spend.images * times,
+        denoiser_evaluations=spend.denoiser_evaluations * times,
+        verifier_calls=spend.verifier_calls * times,
+        reflector_calls=spend.reflector_calls * times,
+        refiner_calls=spend.refiner_calls * times,
+    )
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """Answers in a model's name at once, with one grey pixel for a picture."""
+
+    name: str
+    capabilities: roles.Capabilities | None = None
+    defaults: roles.Defaults | None = None
+    settings: Any = None
+    worker: roles.Worker = roles.Worker.LOCAL
+    batch_size: int = 64
+
+    def layout(self, recipe: Recipe) -> Hashable:
+        return recipe.parent is None
+
+    def generate(self, requests: Sequence[roles.PaintRequest]) -> list[roles.Painting]:
+        assert self.capabilities is not None
+        each = self.capabilities.evaluations_per_step
+        return [roles.Painting(r.id, Image.new("RGB", (1, 1), "grey"), r.recipe.steps * each) for r in requests]
+
+    def judge(self, questions: Sequence[roles.Question]) -> list[Verdict]:
+        return [Verdict(question.id, self.name, score=0.0) for question in questions]
+
+    def reflect(self, items: Sequence[roles.ReflectRequest]) -> list[Reflection]:
+        return [Reflection(item.id, self.name, f"look at {item.id}") for item in items]
+
+    def refine(self, items: Sequence[roles.RefineRequest]) -> list[RefinedPrompt]:
+        return [RefinedPrompt(item.id, self.name, f"{item.prompt}, unlike {item.id}") for item in items]
+
+
+def _stand_ins(models: roles.Stack) -> roles.Stack:
+    """Return a stack whose models stand in for the given ones."""
+
+    def painter(model: roles.Generator) -> Any:
+        return _StandIn(model.name, model.capabilities, model.defaults, model.settings)
+
+    def named(model: Any) -> Any:
+        return None if model is None else _StandIn(model.name)
+
+    return roles.Stack(
+        name=models.name,
+        generator=painter(models.generator),
+        verifier=named(models.verifier),
+        corrector=None if models.corrector is None else painter(models.corrector),
+        reflector=named(models.reflector),
+        refiner=named(models.refiner),
+        defaults=models.defaults,
+    )

@@ -1,0 +1,178 @@
+"""Paired stratified bootstrap: prompts are resampled within their tags, and all statistics use the same resamples.
+
+Each tag of n prompts is resampled with n - 1 draws: then the variance of a resampled mean is unbiased (McCarthy and
+Snowden 1985), where n draws would make intervals of small tags too short. Replicates of one prompt (its seeds) are
+averaged first and thus move together, as clusters should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from reflectionflow.evaluation.intervals import wilson
+
+Floats = NDArray[np.float64]
+DRAWS = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; not a number where the data cannot say."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Statistics on the data and on every resample.
+
+    Attributes:
+        point: The statistics on the data, [k].
+        draws: The same on each resample, [draws, k].
+    """
+
+    point: Floats
+    draws: Floats
+
+    def __sub__(self, other: Sampled) -> Sampled:
+        """Return the paired differences."""
+        return Sampled(self.point - other.point, self.draws - other.draws)
+
+    def __truediv__(self, other: Sampled) -> Sampled:
+        """Return the paired ratios; not a number where the divisor is zero."""
+        return Sampled(_ratio(self.point, other.point), _ratio(self.draws, other.draws))
+
+    def __getitem__(self, column: int) -> Sampled:
+        """Return one of the statistics."""
+        return Sampled(self.point[column : column + 1], self.draws[:, column : column + 1])
+
+    def map(self, change: Callable[[Floats], Floats]) -> Sampled:
+        """Return a function of the statistics; it gets [..., k] and may give fewer columns."""
+        return Sampled(change(self.point), change(self.draws))
+
+    def estimates(self, level: float = LEVEL) -> list[Estimate]:
+        """Return each statistic with its percentile interval, over the resamples in which it is a number."""
+        ends = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
+        found = []
+        for value, column in zip(self.point, self.draws.T, strict=True):
+            known = column[~np.isnan(column)]
+            # Ends are draws themselves, so that infinite ones (a score never reached) stay infinite.
+            low, high = np.percentile(known, ends, method="inverted_cdf") if known.size else (np.nan, np.nan)
+            found.append(Estimate(float(value), float(low), float(high)))
+        return found
+
+    @property
+    def estimate(self) -> Estimate:
+        """The first statistic with its interval."""
+        return self.estimates()[0]
+
+
+class Bootstrap:
+    """Resamples of the prompts of a benchmark.
+
+    Args:
+        tags: Tag of each prompt, [prompts].
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: if there is no prompt.
+    """
+
+    def __init__(self, tags: Sequence[str], draws: int = DRAWS, seed: int = 0) -> None:
+        if not tags:
+            raise ValueError("There are no prompts to resample; give at least one.")
+        rng = np.random.default_rng(seed)
+        self.tags = tuple(dict.fromkeys(tags))
+        self._count = len(tags)
+        self._draws = draws
+        self._rows = {tag: np.flatnonzero([other == tag for other in tags]) for tag in self.tags}
+        self._weights = {tag: _resample(len(rows), draws, rng) for tag, rows in self._rows.items()}
+
+    def macro(self, values: ArrayLike, tags: Sequence[str] | None = None) -> Sampled:
+        """Return the mean over tags of the mean over prompts.
+
+        Args:
+            values: One row per prompt, [prompts] or [prompts, k].
+            tags: Which tags; all by default.
+        """
+        columns = self._columns(values)
+        chosen = self.tags if tags is None else tuple(tags)
+        point = np.mean([columns[self._rows[tag]].mean(axis=0) for tag in chosen], axis=0)
+        draws = np.zeros((self._draws, columns.shape[1]))
+        for tag in chosen:
+            draws += self._weights[tag] @ columns[self._rows[tag]] / len(chosen)
+        return Sampled(point, draws)
+
+    def pooled(self, values: ArrayLike) -> Sampled:
+        """Return the sum over all prompts: two of them make a ratio, such as a mean over a part of the prompts.
+
+        Args:
+            values: One row per prompt, [prompts] or [prompts, k].
+        """
+        columns = self._columns(values)
+        draws = np.zeros((self._draws, columns.shape[1]))
+        for tag, rows in self._rows.items():
+            draws += len(rows) * (self._weights[tag] @ columns[rows])
+        return Sampled(columns.sum(axis=0), draws)
+
+    def rows(self, tag: str) -> NDArray[np.int64]:
+        """Return the indexes of a tag's prompts."""
+        return self._rows[tag]
+
+    def _columns(self, values: ArrayLike) -> Floats:
+        found = np.asarray(values, dtype=float)
+        if found.shape[0] != self._count:
+            raise ValueError(f"There are {found.shape[0]} rows of values for {self._count} prompts; give one each.")
+        return found.reshape(self._count, -1)
+
+
+def tag_interval(values: ArrayLike) -> Estimate:
+    """Return the mean of one tag's prompts with a Wilson interval for clustered data.
+
+    A bootstrap gives [1, 1] where every prompt is right; Wilson's interval does not. Its number of trials is the one
+    that a simple share would need to vary as the prompts' means do, and at least the number of prompts where they do
+    not vary at all; its quantile is Student's (Korn and Graubard 1998).
+
+    Args:
+        values: Each prompt's mean over its replicates, in [0, 1], [prompts].
+
+    Raises:
+        ValueError: if there is no prompt.
+    """
+    found = np.asarray(values, dtype=float)
+    if not found.size:
+        raise ValueError("There are no prompts; give at least one.")
+    mean, spread = float(found.mean()), float(found.var())
+    trials = mean * (1 - mean) * found.size / spread if spread > 0 else float(found.size)
+    quantile = float(student.ppf((1 + LEVEL) / 2, found.size - 1)) if found.size > 1 else np.inf
+    if not np.isfinite(quantile):
+        return Estimate(mean, 0.0, 1.0)
+    low, high = wilson(mean * trials, trials, z=quantile)
+    return Estimate(mean, low, high)
+
+
+def _resample(size: int, draws: int, rng: np.random.Generator) -> Floats:
+    """Return weights [draws, size] whose rows sum to 1. A single prompt is always itself: it cannot tell its spread."""
+    if size == 1:
+        return np.ones((draws, 1))
+    weights: Floats = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) / (size - 1)
+    return weights
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    ratio: Floats = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+    return ratio

@@ -1,0 +1,288 @@
+"""Every table of an evaluation, computed from its outcomes: plain numbers with intervals, ready to be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct, is_possible
+from reflectionflow.evaluation.difficulty import Difficulty, difficulty
+from reflectionflow.evaluation.results import MethodInfo, Outcome, Results
+from reflectionflow.evaluation.statistics import (
+    Efficiency,
+    Estimate,
+    Gap,
+    auroc,
+    calibration_error,
+    decompose,
+    holm,
+    sample_efficiency,
+    sign_flip,
+    sign_test,
+    tag_interval,
+)
+from reflectionflow.types import to_json
+
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One method's scores, one per budget.
+
+    Attributes:
+        method: Its name.
+        groups: Macro means by group of tags.
+        tags: Means by tag.
+        possible: Macro means, by group, of the best picture painted: what the judge itself would have picked.
+        expected: For exchangeable drafts: macro means by group, estimated over all subsets of drafts; else none.
+    """
+
+    method: str
+    groups: Mapping[str, tuple[Estimate, ...]]
+    tags: Mapping[str, tuple[Estimate, ...]]
+    possible: Mapping[str, tuple[Estimate, ...]]
+    expected: Mapping[str, tuple[Estimate, ...]] | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One method against the baseline on the same prompts.
+
+    Attributes:
+        method: Its name.
+        baseline: The baseline's.
+        groups: Difference of the macro means by group, one per budget.
+        tags: By tag, at the largest budget.
+        p: Of the randomisation test of the declared score at the largest budget.
+        p_holm: The same, adjusted for the number of methods compared.
+        p_exact: Of the exact sign test over prompts; McNemar's test where there is one seed.
+        better: Prompts on which the method is right more often, at the largest budget.
+        worse: Prompts on which it is right less often.
+    """
+
+    method: str
+    baseline: str
+    groups: Mapping[str, tuple[Estimate, ...]]
+    tags: Mapping[str, Estimate]
+    p: float
+    p_holm: float
+    p_exact: float
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far the verifier can be trusted, on one tag's pictures.
+
+    Attributes:
+        tag: The tag.
+        pictures: How many.
+        right: How many of them the judge accepts.
+        auroc: Over all pictures of the tag.
+        within: The same within prompts, which is what picking needs: mean over prompts with right and wrong pictures.
+        calibration: Expected calibration error.
+    """
+
+    tag: str
+    pictures: int
+    right: int
+    auroc: float
+    within: Estimate | None
+    calibration: float
+
+
+@dataclass(frozen=True)
+class SpendLine:
+    """What one method spends on a prompt at one budget, on average.
+
+    Attributes:
+        method: Its name.
+        budget: Pictures allowed.
+        images: Pictures painted.
+        verifier_calls: Pictures judged.
+        reflector_calls: Reflections behind them.
+        refiner_calls: Rewritten prompts behind them.
+    """
+
+    method: str
+    budget: int
+    images: float
+    verifier_calls: float
+    reflector_calls: float
+    refiner_calls: float
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables.
+
+    Attributes:
+        groups: Tags by group, the declared one first.
+        counts: Prompts by tag.
+        scores: One per method.
+        differences: One per method but the baseline.
+        gaps: By method: where its points are lost, by group and tag, at the largest budget.
+        efficiency: By method but the baseline, on the declared score; none with a single budget.
+        difficulty: Scores by the base's pass rate; none without exchangeable drafts.
+        grid: Width × budget for methods that differ in their width; empty otherwise.
+        reliability: One per tag, on the pictures of `reliability_of`.
+        reliability_of: The method whose pictures they are.
+        spend: One line per method and budget.
+        charged: What each method cost as if it ran alone, all prompts and seeds together.
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+    counts: Mapping[str, int]
+    scores: tuple[Scores, ...]
+    differences: tuple[Difference, ...]
+    gaps: Mapping[str, Mapping[str, Gap]]
+    efficiency: Mapping[str, Efficiency]
+    difficulty: Difficulty | None
+    grid: Mapping[int, tuple[Estimate, ...]]
+    reliability: tuple[Reliability, ...]
+    reliability_of: str
+    spend: tuple[SpendLine, ...]
+    charged: Mapping[str, Mapping[str, int]]
+
+    def json(self) -> Any:
+        """Return the tables as JSON data: rounded, null for what is no number or never reached."""
+        return plain(to_json(self))
+
+
+def tables(results: Results) -> Tables:
+    """Compute every table of an evaluation."""
+    arrays = Arrays(results)
+    methods = results.about.methods
+    source = next((method for method in methods if method.exchangeable), methods[0])
+    return Tables(
+        groups=arrays.groups,
+        counts={tag: arrays.prompt_tags.count(tag) for tag in arrays.tags},
+        scores=tuple(_scores(arrays, method) for method in methods),
+        differences=_differences(arrays, methods),
+        gaps={method.name: _gaps(arrays, method) for method in methods},
+        efficiency=_efficiency(arrays, methods),
+        difficulty=difficulty(arrays),
+        grid=_grid(arrays, methods),
+        reliability=tuple(_reliability(arrays, source, tag) for tag in arrays.tags),
+        reliability_of=source.name,
+        spend=tuple(line for method in methods for line in _spend(arrays, method)),
+        charged={method.name: _charged(results, method) for method in methods},
+    )
+
+
+def _scores(arrays: Arrays, method: MethodInfo) -> Scores:
+    correct, possible = (arrays.mean(method.name, value) for value in (is_correct, is_possible))
+    expected = arrays.expected(method)[0] if method.exchangeable else None
+
+    def macro(values: np.ndarray) -> dict[str, tuple[Estimate, ...]]:
+        return {name: arrays.shares(values, tags) for name, tags in arrays.groups.items()}
+
+    return Scores(
+        method=method.name,
+        groups=macro(correct),
+        tags={
+            tag: tuple(tag_interval(column) for column in correct[arrays.bootstrap.rows(tag)].T) for tag in arrays.tags
+        },
+        possible=macro(possible),
+        expected=None if expected is None else macro(expected),
+    )
+
+
+def _differences(arrays: Arrays, methods: Sequence[MethodInfo]) -> tuple[Difference, ...]:
+    base, bootstrap = arrays.mean(methods[0].name, is_correct), arrays.bootstrap
+    in_primary = [index for index, tag in enumerate(arrays.prompt_tags) if tag in arrays.primary]
+    tags = [arrays.prompt_tags[index] for index in in_primary]
+    moved = {method.name: arrays.mean(method.name, is_correct) - base for method in methods[1:]}
+    ps = {name: float(sign_flip(values[in_primary, -1], tags)[0]) for name, values in moved.items()}
+    adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+    return tuple(
+        Difference(
+            method=name,
+            baseline=methods[0].name,
+            groups={group: tuple(bootstrap.macro(values, t).estimates()) for group, t in arrays.groups.items()},
+            tags={tag: bootstrap.macro(values[:, -1], [tag]).estimate for tag in arrays.tags},
+            p=ps[name],
+            p_holm=adjusted[name],
+            p_exact=sign_test(values[in_primary, -1]),
+            better=int((values[in_primary, -1] > 0).sum()),
+            worse=int((values[in_primary, -1] < 0).sum()),
+        )
+        for name, values in moved.items()
+    )
+
+
+def _gaps(arrays: Arrays, method: MethodInfo) -> dict[str, Gap]:
+    base, picked, possible = (arrays.mean(method.name, value)[:, -1] for value in (base_rate, is_correct, is_possible))
+    named = {**arrays.groups, **{tag: (tag,) for tag in arrays.tags}}
+    return {name: decompose(arrays.bootstrap, base, picked, possible, tags) for name, tags in named.items()}
+
+
+def _efficiency(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[str, Efficiency]:
+    budgets = arrays.about.budgets
+    if len(budgets) < 2:
+        return {}
+    curves = {m.name: arrays.bootstrap.macro(arrays.mean(m.name, is_correct), arrays.primary) for m in methods}
+    baseline = curves[methods[0].name]
+    return {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
+
+
+def _grid(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[int, tuple[Estimate, ...]]:
+    """Return the declared score by width and budget, for methods that differ in nothing but their width."""
+    wide = [method for method in methods if "width" in method.options]
+    rest = {tuple(sorted((k, v) for k, v in {**m.options, "": m.strategy}.items() if k != "width")) for m in wide}
+    if len(wide) < 2 or len(rest) != 1:
+        return {}
+    values = {int(m.options["width"]): arrays.mean(m.name, is_correct) for m in wide}
+    return {width: tuple(arrays.bootstrap.macro(values[width], arrays.primary).estimates()) for width in sorted(values)}
+
+
+def _reliability(arrays: Arrays, method: MethodInfo, tag: str) -> Reliability:
+    rows = arrays.bootstrap.rows(tag).tolist()
+    found = [[arrays.pictures(method.name, row, seed) for seed in arrays.about.seeds] for row in rows]
+    scores = np.concatenate([item.scores for group in found for item in group])
+    correct = np.concatenate([item.correct for group in found for item in group])
+    pooled = [
+        auroc(np.concatenate([i.scores for i in group]), np.concatenate([i.correct for i in group])) for group in found
+    ]
+    told = [value for value in pooled if not np.isnan(value)]
+    return Reliability(
+        tag=tag,
+        pictures=int(scores.size),
+        right=int(correct.sum()),
+        auroc=auroc(scores, correct),
+        within=tag_interval(told) if told else None,
+        calibration=calibration_error(scores, correct),
+    )
+
+
+def _spend(arrays: Arrays, method: MethodInfo) -> list[SpendLine]:
+    def mean(value: Callable[[Outcome], float]) -> list[float]:
+        return [float(number) for number in arrays.mean(method.name, value).mean(axis=0)]
+
+    columns = zip(
+        mean(lambda outcome: outcome.images),
+        mean(lambda outcome: outcome.verifier_calls),
+        mean(lambda outcome: outcome.reflector_calls),
+        mean(lambda outcome: outcome.refiner_calls),
+        strict=True,
+    )
+    return [SpendLine(method.name, budget, *means) for budget, means in zip(arrays.about.budgets, columns, strict=True)]
+
+
+def _charged(results: Results, method: MethodInfo) -> dict[str, int]:
+    rows = [row.charged for row in results.rows if row.method == method.name]
+    return {name: sum(row[name] for row in rows) for name in rows[0]}
+
+
+def plain(value: Any) -> Any:
+    """Return JSON data with numbers rounded, and null for what is no number or infinite."""
+    if isinstance(value, float):
+        return round(value, DIGITS) if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
