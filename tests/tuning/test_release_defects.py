@@ -22,6 +22,7 @@ from reflectionflow.genref.build import Source, build
 from reflectionflow.genref.index import index_of
 from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.corrector import CorrectorOptions, FluxCorrector
+from reflectionflow.prompts.correction import correction_text
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
@@ -80,7 +81,7 @@ def test_t02_training_and_inference_spell_the_correction_alike(tuned, shards):
     triplet, rng = entry.read(), np.random.default_rng(3)
     shown = [data.item(entry, rng, 64)[0] for _ in range(50)]
     recipe = Recipe(painter.name, triplet.prompt, 1, 128, 128, 2, 3.5, parent="x", reflection=triplet.reflection)
-    assert painter._text(recipe) in {item.text for item in shown}
+    assert painter._text(recipe, correction_text) in {item.text for item in shown}
     assert {item.prompt for item in shown} == {triplet.prompt}
 
 

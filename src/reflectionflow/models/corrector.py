@@ -98,7 +98,7 @@ class FluxCorrector(FluxGenerator):
 
     def layout(self, recipe: Recipe) -> tuple[int, int, int, float, int]:
         """Return size, steps, guidance and text padding: what one call of the pipeline shares."""
-        padding = text_length(self._text(recipe), self._paddings)
+        padding = text_length(self._text(recipe, correction_text), self._paddings)
         return (recipe.width, recipe.height, recipe.steps, recipe.guidance, padding)
 
     def generate(self, requests: Sequence[PaintRequest]) -> Sequence[Painting | Failure]:

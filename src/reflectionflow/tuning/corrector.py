@@ -279,12 +279,13 @@ def run(
     if PartialState().device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
         pipe.transformer.set_attention_backend("_native_math")
-    source: Source = Pixels(config.data.size, config.condition.reduction)
+    pixels = Pixels(config.data.size, config.condition.reduction)
+    source: Source = pixels
     name = read_details(folder)[0]
     if config.data.cache:
         pipe.vae.to(PartialState().device)
         with main_process_first():
-            source = cached(_encoder(pipe.vae), source, index, Path(config.run.state), name, encoding)
+            source = cached(_encoder(pipe.vae), pixels, index, Path(config.run.state), name, encoding)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
     program = CorrectorProgram(config, pipe, data, PartialState().device)
     train(program, config.run, config.optimiser, report)
