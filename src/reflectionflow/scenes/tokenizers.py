@@ -92,6 +92,6 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     trained = json.loads(backend.to_str())["model"]
     merges = [tuple(pair) for pair in trained["merges"]]
     words_of_chat = Qwen2Tokenizer(vocab=trained["vocab"], merges=merges, eos_token=TURN_END, pad_token=END_OF_TEXT)
-    words_of_chat.add_special_tokens({"additional_special_tokens": special[3:] + [TURN_START]})
+    words_of_chat.add_special_tokens({"additional_special_tokens": [*special[3:], TURN_START]})
     words_of_chat.chat_template = CHAT
     return words_of_chat
