@@ -86,6 +86,18 @@ def corrector(config: Config, changes: Changes = None, out: Output = None) -> No
     _finished(settings.run.output, metrics)
 
 
+@app.command()
+def reflector(config: Config, changes: Changes = None) -> None:
+    """Train the vision-language model that judges, reflects and refines: from scratch, or a LoRA on Qwen2.5-VL."""
+    from reflectionflow.tuning import reflector as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.VlmConfig, changes or [])
+    with _training("reflector", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report, bars.preparing)
+    _finished(settings.run.output, metrics)
+
+
 class _Bars:
     """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
 
@@ -106,6 +118,10 @@ class _Bars:
     def painting(self, done: int, count: int) -> None:
         """Show how many scenes are repainted."""
         self._show("scenes repainted", done, count, "")
+
+    def preparing(self, done: int, count: int) -> None:
+        """Show how many pictures are repainted or labelled."""
+        self._show("pictures prepared", done, count, "")
 
 
 def _left(seconds: float) -> str:

@@ -73,15 +73,17 @@ class VisionLanguage:
         found: torch.device = self.model.device
         return found
 
-    def spelled(self, ask: Ask, places: int, answer: str | None = None) -> list[int]:
-        """Return the token ids of a question whose picture takes `places` tokens, and of its answer if given."""
+    def spelled(self, ask: Ask, places: int) -> list[int]:
+        """Return the token ids of a question whose picture takes `places` tokens."""
         text = self.words.apply_chat_template(messages(ask), tokenize=False, add_generation_prompt=True)
         image = self.words.convert_ids_to_tokens(self.image_token)
         text = text.replace(image, image * places, 1)
         ids: list[int] = self.words(text, add_special_tokens=False).input_ids
-        if answer is not None:
-            ids = ids + self.words(answer, add_special_tokens=False).input_ids + [int(self.words.eos_token_id)]
         return ids
+
+    def answered(self, answer: str) -> list[int]:
+        """Return the token ids of an answer, its end included."""
+        return [*self.words(answer, add_special_tokens=False).input_ids, int(self.words.eos_token_id)]
 
     def seen(self, images: Sequence[Image]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
         """Return the patches of all pictures, their grids [n, 3], and how many tokens each takes."""

@@ -55,10 +55,9 @@ def packed(vl: Any, shown: Shown, rows: int, columns: int, wording: Wording) -> 
     Raises:
         ValueError: if the chat template puts something of the question before the picture.
     """
-    asks = [Ask(shown.image, item.text, wording.system) for item in shown.asked]
     places = rows * columns
-    spelled = [vl.spelled(ask, places, item.answer) for ask, item in zip(asks, shown.asked, strict=True)]
-    begun = [len(vl.spelled(ask, places)) for ask in asks]
+    begun = [vl.spelled(Ask(shown.image, item.text, wording.system), places) for item in shown.asked]
+    spelled = [[*row, *vl.answered(item.answer)] for row, item in zip(begun, shown.asked, strict=True)]
     first = spelled[0].index(vl.image_token)
     shared = first + places
     if any(row[:shared] != spelled[0][:shared] for row in spelled):
@@ -67,7 +66,8 @@ def packed(vl: Any, shown: Shown, rows: int, columns: int, wording: Wording) -> 
     positions = image_positions(first, rows, columns)
     targets, tasks = [IGNORED] * shared, [0] * shared
     next_place = max(max(place) for place in positions) + 1
-    for number, (row, start, item) in enumerate(zip(spelled, begun, shown.asked, strict=True), 1):
+    for number, (row, question, item) in enumerate(zip(spelled, begun, shown.asked, strict=True), 1):
+        start = len(question)
         ids += row[shared:]
         groups += [number] * (len(row) - shared)
         positions += [(next_place + i,) * 3 for i in range(len(row) - shared)]

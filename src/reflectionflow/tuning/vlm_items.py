@@ -69,12 +69,13 @@ class QuestionSection(Section):
 
 @dataclass(frozen=True)
 class Asked:
-    """One question and its answer; `tag` is that of the prompt it is about, empty for none."""
+    """One question and its answer, and the prompt it is about with its tag, empty for none."""
 
     task: Task
     text: str
     answer: str
     tag: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,14 @@ def questions(
             continue
         edits, refined = answer
         if number < section.reflect:
-            asked.append(Asked(Task.REFLECT, reflect_instruction(prompt.prompt, wording=wording), edits, prompt.tag))
+            asked.append(
+                Asked(
+                    Task.REFLECT, reflect_instruction(prompt.prompt, wording=wording), edits, prompt.tag, prompt.prompt
+                )
+            )
         if number < section.refine:
             told = refine_instruction(prompt.prompt, prompt.prompt, wording=wording)
-            asked.append(Asked(Task.REFINE, told, refined, prompt.tag))
+            asked.append(Asked(Task.REFINE, told, refined, prompt.tag, prompt.prompt))
     return tuple(asked)
 
 

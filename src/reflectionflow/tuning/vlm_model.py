@@ -92,14 +92,14 @@ def build(shape: ShapeSection) -> VisionLanguage:
 
 @dataclass(frozen=True)
 class Read:
-    """What a step computes: hidden states [n, length, width], and per merged patch nouns and colours [tokens, 25]."""
+    """What a step computes: logits of the wanted tokens [m, vocabulary], and of each merged patch [tokens, 25]."""
 
-    hidden: torch.Tensor
+    logits: torch.Tensor
     patches: torch.Tensor | None
 
 
 def reader(model: Any, patches: bool) -> torch.nn.Module:
-    """Wrap a model so that one `forward` takes a batch of `vlm_data` to its hidden states."""
+    """Wrap a model so that one `forward` takes a batch of `vlm_data` to the logits of its answers."""
     import torch
 
     class Reader(torch.nn.Module):
@@ -119,20 +119,20 @@ def reader(model: Any, patches: bool) -> torch.nn.Module:
                 inputs_embeds=told, position_ids=batch["positions"], attention_mask=mask_of(batch["groups"]),
                 use_cache=False,
             ).last_hidden_state  # fmt: skip
-            return Read(hidden, None if self.patches is None else self.patches(seen.float()))
+            logits = self.model.lm_head(hidden[batch["targets"] != IGNORED]).float()
+            return Read(logits, None if self.patches is None else self.patches(seen.float()))
 
     return Reader()
 
 
 def losses(
-    found: Read, head: torch.nn.Module, batch: Mapping[str, torch.Tensor], weights: LossSection
+    found: Read, batch: Mapping[str, torch.Tensor], weights: LossSection
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the weighted loss of a batch, and the loss of each task that is in it."""
     from torch.nn.functional import cross_entropy
 
     wanted = batch["targets"] != IGNORED
-    logits = head(found.hidden[wanted]).float()
-    each = cross_entropy(logits, batch["targets"][wanted], reduction="none")
+    each = cross_entropy(found.logits, batch["targets"][wanted], reduction="none")
     tasks = batch["tasks"][wanted]
     parts = {}
     total = each.sum() * 0.0

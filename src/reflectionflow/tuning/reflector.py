@@ -1,0 +1,258 @@
+"""Train the vision-language model that judges, reflects and refines.
+
+With a [shape] table a small Qwen2.5-VL of Scenes is trained from scratch: first of all to list what it sees, and beside
+that to judge, to reflect and to refine. With a [base] table a Qwen2.5-VL of any size gets a LoRA from GenRef
+(ReflectionFlow section 3.1). The loss is the cross-entropy of the answers' tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.genref.index import index_of, readable
+from reflectionflow.genref.shards import shards_of
+from reflectionflow.models.loading import quiet
+from reflectionflow.models.manifest import write_manifest
+from reflectionflow.models.qwen_vl import own_identity
+from reflectionflow.models.vision_language import VisionLanguage, load
+from reflectionflow.prompts.vlm import WORDINGS, Wording
+from reflectionflow.scenes.splits import Split
+from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.repaint import repainted
+from reflectionflow.tuning.vlm_data import (
+    DataSection,
+    Painted,
+    Rendered,
+    Repaints,
+    Source,
+    Triplets,
+    VlmData,
+    entries_of,
+)
+from reflectionflow.tuning.vlm_examination import Examined, claims, drawn, judge_metrics, one_auroc, text_metrics
+from reflectionflow.tuning.vlm_items import Task
+from reflectionflow.tuning.vlm_model import LossSection, ShapeSection, build, losses, reader
+from reflectionflow.tuning.vlm_pool import labelled
+
+if TYPE_CHECKING:
+    import torch
+
+NAME, LORA_NAME = "scenes-vlm", "qwen-vl-reflector"
+TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""All linear layers of the language model; the vision tower stays as it is."""
+Report = Callable[[int, int], None]
+
+
+class BaseSection(Section):
+    """What is tuned, when it is not trained from scratch."""
+
+    checkpoint: str = Field(description="Folder of a Qwen2.5-VL in transformers layout.")
+    most_pixels: int | None = Field(default=None, gt=0, description="Larger pictures are scaled down to this size.")
+    checkpointing: bool = Field(default=False, description="Gradient checkpointing: less memory, a third more time.")
+
+
+class LoraSection(CorrectorLora):
+    """The LoRA of a tuned base."""
+
+    rank: int = Field(default=64, gt=0)
+    alpha: float = Field(default=128.0, gt=0)
+    targets: str = Field(default=TARGETS, description="Pattern of the names of the layers that get one.")
+
+
+class VlmConfig(Section):
+    """A configuration of `reflectionflow tune reflector`."""
+
+    run: RunSection
+    optimiser: OptimiserSection
+    shape: ShapeSection | None = None
+    base: BaseSection | None = None
+    lora: LoraSection = LoraSection()
+    loss: LossSection = LossSection()
+    data: DataSection = DataSection()
+    wording: Literal["full", "scenes"] = "scenes"
+    validation: int = Field(default=200, ge=0, description="Validation pictures per task and source.")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if (self.shape is None) == (self.base is None):
+            raise ValueError("give either [shape], to train from scratch, or [base], to tune a checkpoint")
+        return self
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is trained on, with weights, and what is examined on, by name."""
+
+    trained: tuple[tuple[float, Source], ...]
+    examined: Mapping[str, Source]
+
+
+def sources_of(config: VlmConfig, wording: Wording, report: Report) -> Sources:
+    """Open, repaint and label what the configuration names.
+
+    Raises:
+        CheckpointError: if the generator that repaints cannot be read.
+        MisuseError: if there is nothing to learn from, or a folder holds no pictures.
+    """
+    data, state = config.data, Path(config.run.state)
+    trained: list[tuple[float, Source]] = []
+    examined: dict[str, Source] = {}
+    if data.rendered:
+        rendered = Rendered(data.pictures, data.questions, wording)
+        trained.append((data.rendered, rendered))
+        examined["rendered"] = rendered
+    if data.repaint is not None:
+        known = repainted(data.repaint, config.run.seed, state, report)
+        trained.append((data.repaint.share, Repaints(known, data.questions, wording)))
+    if data.pool:
+        pool = labelled(data.pool, state, report)
+        seen, kept = (tuple(pool.numbers(held_out)) for held_out in (False, True))
+        if seen:
+            trained.append((data.painted, Painted(pool, seen, data.questions, wording)))
+        if kept:
+            examined["painted"] = Painted(pool, kept, data.questions, wording)
+    if data.shards is not None:
+        index = readable(index_of(shards_of(Path(data.shards))), Counter())
+        seen_entries, kept_entries = (entries_of(index, data.keep_out, held) for held in (False, True))
+        if seen_entries:
+            trained.append((data.triplets, Triplets(seen_entries, wording)))
+        if kept_entries:
+            examined["triplets"] = Triplets(kept_entries, wording)
+    if not sum(weight for weight, _ in trained):
+        raise MisuseError("There is nothing to learn from; set data.rendered, data.pool or data.shards.")
+    return Sources(tuple(trained), examined)
+
+
+def model_of(config: VlmConfig, device: torch.device) -> VisionLanguage:
+    """Return the untrained model, or the base with a fresh LoRA.
+
+    Raises:
+        CheckpointError: if the base cannot be read.
+    """
+    import torch
+
+    torch.manual_seed(config.run.seed)
+    if config.base is None:
+        assert config.shape is not None
+        return build(config.shape)
+    from peft import LoraConfig
+
+    dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
+    vl = load(Path(config.base.checkpoint), device, dtype, config.base.most_pixels)
+    vl.model.add_adapter(
+        LoraConfig(
+            r=config.lora.rank, lora_alpha=config.lora.alpha, init_lora_weights="gaussian",
+            target_modules=config.lora.targets,
+        )
+    )  # fmt: skip
+    if config.base.checkpointing:
+        vl.model.enable_input_require_grads()
+        vl.model.gradient_checkpointing_enable()
+    return vl
+
+
+class VlmProgram:
+    """The model, its loss and its validation."""
+
+    def __init__(self, config: VlmConfig, vl: VisionLanguage, sources: Sources) -> None:
+        self.config, self.vl, self._examined = config, vl, sources.examined
+        self.wording = WORDINGS[config.wording]
+        self.data = VlmData(sources.trained, vl, self.wording)
+        self.modules = reader(vl.model, config.loss.patches > 0)
+
+    def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the weighted cross-entropy of the answers."""
+        return losses(self.modules(batch), batch, self.config.loss)
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Ask about unseen pictures as at inference; numbers of other sources than renderings carry their name.
+
+        "held-out" numbers are of prompts whose combinations training never states, about scenes with any colours.
+        """
+        self.modules.eval()
+        metrics: dict[str, float] = {}
+        count = self.config.validation
+        for name, source in self._examined.items() if count else ():
+            prefix = "" if name == "rendered" else f"{name} "
+            groups = {task: drawn(source, count, task) for task in Task if task is not Task.JUDGE}
+            numbers = text_metrics(self.vl, groups, self.wording)
+            if name == "rendered":
+                numbers |= self._claims(Split.TRAIN) | {
+                    f"held-out {key}": value for key, value in self._claims(Split.VALIDATION).items()
+                }
+            else:
+                numbers |= one_auroc(self.vl, drawn(source, count, Task.JUDGE), self.wording)
+            metrics |= {f"{prefix}{key}": value for key, value in numbers.items()}
+        self.modules.train()
+        return metrics
+
+    def _claims(self, split: Split) -> dict[str, float]:
+        examined: Examined = claims(split, self.config.data.pictures, self.wording)
+        return judge_metrics(self.vl, examined, self.wording)
+
+
+def save(program: VlmProgram, output: Path) -> None:
+    """Save a plain Qwen2.5-VL with bf16 weights, or the LoRA, with a manifest that names the wording."""
+    output.mkdir(parents=True, exist_ok=True)
+    base, vl = program.config.base, program.vl
+    if base is None:
+        save_model(vl, output)
+        write_manifest(output, name=NAME, wording=program.wording.name)
+        return
+    with quiet("transformers"):
+        vl.model.save_pretrained(output, safe_serialization=True)
+    told = own_identity(Path(base.checkpoint), None)
+    write_manifest(output, name=LORA_NAME, wording=program.wording.name, base=told)
+
+
+def save_model(vl: VisionLanguage, output: Path) -> None:
+    """Save model, tokenizer and image processor in transformers layout; weights in bf16, to be loaded in float32."""
+    import torch
+
+    with quiet("transformers"):
+        vl.model.to("cpu", torch.bfloat16).save_pretrained(output, safe_serialization=True)
+        vl.words.save_pretrained(output)
+        vl.processor.save_pretrained(output)
+    file = output / "config.json"
+    data = json.loads(file.read_text("utf-8")) | {"dtype": "float32"}
+    for part in ("text_config", "vision_config"):
+        data[part]["dtype"] = "float32"
+    file.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+
+
+def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report) -> Mapping[str, float]:
+    """Train and save the model; return its metrics on unseen pictures.
+
+    Args:
+        config: What to train on what.
+        report: Told of every step.
+        preparing: Told (done, count) of pictures repainted or labelled beforehand.
+
+    Raises:
+        CheckpointError: if the base or the generator that repaints cannot be read.
+        MisuseError: if there is nothing to learn from.
+    """
+    import torch
+    from accelerate import PartialState
+
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    with main_process_first():
+        sources = sources_of(config, WORDINGS[config.wording], preparing)
+    program = VlmProgram(config, model_of(config, PartialState().device), sources)
+    train(program, config.run, config.optimiser, report)
+    if not is_main_process():
+        return {}
+    metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
+    save(program, Path(config.run.output))
+    return metrics
