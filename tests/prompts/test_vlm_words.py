@@ -36,6 +36,7 @@ def words_of(text):
     [
         vlm.list_instruction(vlm.SCENES),
         vlm.judge_instruction("star", vlm.SCENES),
+        vlm.score_instruction("star", vlm.SCENES),
         vlm.reflect_instruction("star", "seen", ("add a star",), vlm.SCENES),
         vlm.refine_instruction("star", "heart", "add a star", "seen", vlm.SCENES),
         vlm.NOTHING,

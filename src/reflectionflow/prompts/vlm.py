@@ -41,6 +41,7 @@ class Wording:
         history: How earlier reflections are told, with {history}; empty when they are not.
         refine: With {prompt}, {current}, {reflection} and {verdict}.
         reflection: How a reflection is told when a prompt is refined, with {reflection}; empty when it is not.
+        score: What a reward model reads before its reward token, with {prompt}.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Wording:
     history: str
     refine: str
     reflection: str
+    score: str
 
 
 FULL = Wording(
@@ -76,6 +78,7 @@ FULL = Wording(
         " Answer with the new prompt alone, in one paragraph."
     ),
     reflection=' What is wrong with the image: "{reflection}".',
+    score='Rate from 0 to 10 how good this image is and how well it shows "{prompt}".',
 )
 
 SCENES = Wording(
@@ -88,6 +91,7 @@ SCENES = Wording(
     history="",
     refine="{prompt} . rewrite",
     reflection="",
+    score="{prompt} . score",
 )
 
 WORDINGS: Mapping[str, Wording] = {wording.name: wording for wording in (FULL, SCENES)}
@@ -101,6 +105,11 @@ def list_instruction(wording: Wording = FULL) -> str:
 def judge_instruction(prompt: str, wording: Wording = FULL) -> str:
     """Return the question whether a picture shows `prompt`, to be answered yes or no."""
     return wording.judge.format(prompt=prompt)
+
+
+def score_instruction(prompt: str, wording: Wording = FULL) -> str:
+    """Return what a reward model reads of a picture painted for `prompt`."""
+    return wording.score.format(prompt=prompt)
 
 
 def reflect_instruction(

@@ -50,8 +50,13 @@ class LossSection(Section):
         return float(getattr(self, task.name.lower()))
 
 
-def build(shape: ShapeSection) -> VisionLanguage:
-    """Return an untrained model of Scenes with its tokenizer and image processor."""
+def build(shape: ShapeSection, frames: int = 1) -> VisionLanguage:
+    """Return an untrained model of Scenes with its tokenizer and image processor.
+
+    Args:
+        shape: Its size.
+        frames: How often a picture is repeated in a patch; full-size models, made for videos too, have 2.
+    """
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -68,7 +73,7 @@ def build(shape: ShapeSection) -> VisionLanguage:
     vision = {
         "depth": shape.vision_layers, "hidden_size": shape.vision_width, "intermediate_size": 3 * shape.vision_width,
         "num_heads": shape.vision_width // HEAD, "patch_size": shape.patch, "spatial_merge_size": 2,
-        "temporal_patch_size": 1, "window_size": CANVAS, "out_hidden_size": shape.width,
+        "temporal_patch_size": frames, "window_size": CANVAS, "out_hidden_size": shape.width,
         "fullatt_block_indexes": list(range(shape.vision_layers)),
     }  # fmt: skip
     text = {
@@ -84,7 +89,7 @@ def build(shape: ShapeSection) -> VisionLanguage:
     model.generation_config.pad_token_id = words.pad_token_id
     pixels = CANVAS * CANVAS
     processor = Qwen2VLImageProcessorPil(
-        patch_size=shape.patch, merge_size=2, temporal_patch_size=1, image_mean=list(MEAN), image_std=list(STD),
+        patch_size=shape.patch, merge_size=2, temporal_patch_size=frames, image_mean=list(MEAN), image_std=list(STD),
         size={"shortest_edge": pixels, "longest_edge": pixels},
     )  # fmt: skip
     return VisionLanguage(model, words, processor)
