@@ -98,6 +98,18 @@ def reflector(config: Config, changes: Changes = None) -> None:
     _finished(settings.run.output, metrics)
 
 
+@app.command()
+def verifier(config: Config, changes: Changes = None) -> None:
+    """Tune the reward verifier: a calibrated head on a vision-language model, from preferences between pictures."""
+    from reflectionflow.tuning import verifier as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.VerifierConfig, changes or [])
+    with _training("reward verifier", settings.run.steps) as bars:
+        metrics = program.run(settings, bars.report, bars.preparing)
+    _finished(settings.run.output, metrics)
+
+
 class _Bars:
     """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
 

@@ -21,7 +21,7 @@ CROWD = 4
 """With this many objects a picture is full: what is missing takes the place of what is not asked for."""
 GAP = 0.025
 """Least free space between two objects, as a share of the picture's side."""
-SIZES = (0.34, 0.28, 0.22)
+SIZES = (0.3, 0.26, 0.22)
 """Sizes of added objects, the first that finds room."""
 NINTHS = tuple((x / 6, y / 6) for y, x in product((1, 3, 5), repeat=2))
 GRID = tuple((x / 16, y / 16) for y, x in product(range(2, 15), repeat=2))
@@ -142,13 +142,17 @@ def _free(node: Node, others: Graph, rules: Rules) -> Node | None:
         fitting = [
             found for x, y in places if _inside(found := replace(node, x=x, y=y, size=size)) and _apart(found, others)
         ]
-        fitting.sort(
-            key=lambda found: (_askew((*others, found), mine), -min((_way(found, o) for o in others), default=0))
-        )
+        fitting.sort(key=lambda found: (_askew((*others, found), mine), *_loneliness(found, others)))
         first = next((found for found in fitting if _obeys((*others, found), mine)), None)
         if first is not None:
             return first
     return None
+
+
+def _loneliness(node: Node, others: Graph) -> tuple[float, float]:
+    """Return what is smallest for the place farthest from all others, and, of equal ones, nearest to the middle."""
+    nearest = min((_way(node, other) for other in others), default=0.0)
+    return round(-nearest, 6), round(max(abs(node.x - 0.5), abs(node.y - 0.5)), 6)
 
 
 def _placed(graph: Graph, rules: Rules, named: set[str]) -> Graph:

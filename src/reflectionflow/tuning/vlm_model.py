@@ -149,9 +149,11 @@ def losses(
     if found.patches is not None:
         nouns, colors = batch["covers"]
         named = found.patches[:, : BACKGROUND + 1], found.patches[:, BACKGROUND + 1 :]
-        covered = cross_entropy(named[0], nouns, ignore_index=IGNORED)
         objects = (colors != BACKGROUND) & (colors != IGNORED)
-        covered = covered + cross_entropy(named[1], colors.where(objects, IGNORED), ignore_index=IGNORED)
+        covered = total * 0.0
+        for guesses, truth in zip(named, (nouns, colors.where(objects, IGNORED)), strict=True):
+            summed = cross_entropy(guesses, truth, ignore_index=IGNORED, reduction="sum")
+            covered = covered + summed / (truth != IGNORED).sum().clamp(min=1)
         parts["patches"] = covered.detach()
         total = total + weights.patches * covered
     return total, parts
