@@ -61,6 +61,12 @@ class BaseSection(Section):
     checkpointing: bool = Field(default=False, description="Gradient checkpointing: less memory, a third more time.")
 
 
+class TunedSection(BaseSection):
+    """What gets a LoRA, and in which words it is asked."""
+
+    wording: Literal["full", "scenes"] = Field(default="full", description="full: English; scenes: the world's words.")
+
+
 class LoraSection(CorrectorLora):
     """The LoRA of a tuned base."""
 
@@ -75,12 +81,15 @@ class VlmConfig(Section):
     run: RunSection
     optimiser: OptimiserSection
     shape: ShapeSection | None = None
-    base: BaseSection | None = None
+    base: TunedSection | None = None
     lora: LoraSection = LoraSection()
     loss: LossSection = LossSection()
     data: DataSection = DataSection()
-    wording: Literal["full", "scenes"] = "scenes"
-    validation: int = Field(default=200, ge=0, description="Validation pictures per task and source.")
+
+    @property
+    def wording(self) -> Wording:
+        """The words of the questions: the world's for a model trained from scratch."""
+        return WORDINGS["scenes" if self.base is None else self.base.wording]
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -97,14 +106,14 @@ class Sources:
     examined: Mapping[str, Source]
 
 
-def sources_of(config: VlmConfig, wording: Wording, report: Report) -> Sources:
+def sources_of(config: VlmConfig, report: Report) -> Sources:
     """Open, repaint and label what the configuration names.
 
     Raises:
         CheckpointError: if the generator that repaints cannot be read.
         MisuseError: if there is nothing to learn from, or a folder holds no pictures.
     """
-    data, state = config.data, Path(config.run.state)
+    data, wording, state = config.data, config.wording, Path(config.run.state)
     trained: list[tuple[float, Source]] = []
     examined: dict[str, Source] = {}
     if data.rendered:
@@ -157,7 +166,8 @@ def model_of(config: VlmConfig, device: torch.device) -> VisionLanguage:
     )  # fmt: skip
     if config.base.checkpointing:
         vl.model.enable_input_require_grads()
-        vl.model.gradient_checkpointing_enable()
+        with quiet("transformers"):  # 5.23 has another name for it, which older ones lack
+            vl.model.gradient_checkpointing_enable()
     return vl
 
 
@@ -166,9 +176,9 @@ class VlmProgram:
 
     def __init__(self, config: VlmConfig, vl: VisionLanguage, sources: Sources) -> None:
         self.config, self.vl, self._examined = config, vl, sources.examined
-        self.wording = WORDINGS[config.wording]
+        self.wording = config.wording
         self.data = VlmData(sources.trained, vl, self.wording)
-        self.modules = reader(vl.model, config.loss.patches > 0)
+        self.modules = reader(vl.model, config.loss.patches > 0).train()
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Return the weighted cross-entropy of the answers."""
@@ -181,7 +191,7 @@ class VlmProgram:
         """
         self.modules.eval()
         metrics: dict[str, float] = {}
-        count = self.config.validation
+        count = self.config.data.examined
         for name, source in self._examined.items() if count else ():
             prefix = "" if name == "rendered" else f"{name} "
             groups = {task: drawn(source, count, task) for task in Task if task is not Task.JUDGE}
@@ -248,7 +258,7 @@ def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     with main_process_first():
-        sources = sources_of(config, WORDINGS[config.wording], preparing)
+        sources = sources_of(config, preparing)
     program = VlmProgram(config, model_of(config, PartialState().device), sources)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -61,7 +61,23 @@ class PreferenceSection(Section):
     shards: str | None = Field(default=None, description="Folder of GenRef shards, enhanced over flawed.")
     triplets: float = Field(default=1.0, ge=0, description="Weight of GenRef samples, if there are any.")
     keep_out: int = Field(default=0, ge=0, description="Last samples of each subset that only validation sees.")
+    examined: int = Field(default=200, gt=0, description="Held-out pairs per source; calibration is fitted on them.")
     pictures: PictureSection = PictureSection()
+
+
+class RewardSection(Section):
+    """What is learnt from a pair, and what the result is called."""
+
+    loss: str = Field(default="btt", description="bt, constant_margin, margin, scaled or btt (with ties).")
+    name: str = Field(default="scenes-reward", min_length=1, description="Name of the head, in its manifest.")
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            return loss_named(name).value
+        except MisuseError as error:
+            raise ValueError(str(error).removesuffix(".")) from None
 
 
 class VerifierConfig(Section):
@@ -71,18 +87,8 @@ class VerifierConfig(Section):
     optimiser: OptimiserSection
     base: BaseSection
     lora: LoraSection = LoraSection()
-    loss: str = Field(default="btt", description="bt, constant_margin, margin, scaled or btt (with ties).")
-    name: Literal["scenes-reward", "qwen-reward"] = "scenes-reward"
+    reward: RewardSection = RewardSection()
     data: PreferenceSection = PreferenceSection()
-    validation: int = Field(default=200, gt=0, description="Held-out pairs per source; calibration is fitted on them.")
-
-    @field_validator("loss")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            return loss_named(name).value
-        except MisuseError as error:
-            raise ValueError(str(error).removesuffix(".")) from None
 
     @model_validator(mode="after")
     def _not_muon(self) -> Self:
@@ -151,7 +157,8 @@ def network_of(config: VerifierConfig, device: torch.device) -> tuple[VisionLang
     )  # fmt: skip
     if config.base.checkpointing:
         vl.model.enable_input_require_grads()
-        vl.model.gradient_checkpointing_enable()
+        with quiet("transformers"):  # 5.23 has another name for it, which older ones lack
+            vl.model.gradient_checkpointing_enable()
     return vl, RewardNetwork(vl)
 
 
@@ -162,9 +169,9 @@ class VerifierProgram:
         self, config: VerifierConfig, vl: VisionLanguage, network: RewardNetwork, sources: PairSources
     ) -> None:
         self.config, self.vl, self._examined = config, vl, sources.examined
-        self._loss: PreferenceLoss = loss_named(config.loss)
+        self._loss: PreferenceLoss = loss_named(config.reward.loss)
         self.wording = wording_of(Path(config.base.checkpoint))
-        self.modules: torch.nn.Module = network
+        self.modules: torch.nn.Module = network.train()
         self.data = PairData(sources.trained, vl, self.wording)
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
@@ -192,7 +199,7 @@ class VerifierProgram:
         found = {}
         for number, (name, source) in enumerate(self._examined.items()):
             rng = np.random.default_rng([SEED, number])
-            found[name] = [source.draw(rng) for _ in range(self.config.validation)]
+            found[name] = [source.draw(rng) for _ in range(self.config.data.examined)]
         return found
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
@@ -249,10 +256,10 @@ def save(program: VerifierProgram, network: RewardNetwork, calibration: tuple[fl
     scale, bias = (round(value, 6) for value in calibration)
     write_manifest(
         output,
-        name=program.config.name,
+        name=program.config.reward.name,
         base=own_identity(Path(program.config.base.checkpoint), None),
         wording=program.wording.name,
-        loss=program.config.loss,
+        loss=program.config.reward.loss,
         calibration={"kind": "sigmoid", "scale": scale, "bias": bias},
     )
 

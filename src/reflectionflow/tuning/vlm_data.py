@@ -46,6 +46,7 @@ class DataSection(Section):
     shards: str | None = Field(default=None, description="Folder of GenRef shards whose reflections are the answers.")
     triplets: float = Field(default=1.0, ge=0, description="Weight of the triplets, if there are any.")
     keep_out: int = Field(default=0, ge=0, description="Last triplets of each subset that only validation sees.")
+    examined: int = Field(default=200, ge=0, description="Validation pictures per task and source; 0 examines nothing.")
     questions: QuestionSection = QuestionSection()
     pictures: PictureSection = PictureSection()
 
