@@ -76,7 +76,10 @@ def preference_loss(
         tie = win - logsigmoid(-difference - shift) - math.log(TIE_FACTOR**2 - 1)
         each, counted = torch.where(tied, tie, win), clear | tied
     else:
-        shifts = {PreferenceLoss.CONSTANT_MARGIN: CONSTANT_MARGIN, PreferenceLoss.MARGIN: margin}
+        shifts: dict[PreferenceLoss, torch.Tensor | float] = {
+            PreferenceLoss.CONSTANT_MARGIN: CONSTANT_MARGIN,
+            PreferenceLoss.MARGIN: margin,
+        }
         each = -logsigmoid(difference - shifts.get(loss, 0.0))
         each, counted = each * margin if loss is PreferenceLoss.SCALED else each, clear
     # Not each · counted: what does not count may be infinite.
