@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIGS ?= configs/tuning
+GENREF ?= training/genref
+TRIPLETS ?= 9000
 PROMPT ?= a photo of a tree and a house
 
 .DEFAULT_GOAL := help
@@ -42,14 +44,19 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-models: $(READY) ## Train the Scenes models from nothing (about three hours on two cores; resumable).
-	@echo "Stages: autoencoder, generator, its distillation, detector, verifier, from $(CONFIGS)/."
-	@echo "Expect about three hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
+models: $(READY) ## Train the Scenes models from nothing (about five hours on two cores; resumable).
+	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, corrector, vision-language"
+	@echo "model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) triplets."
+	@echo "Expect about five hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
 	@$(BIN)/reflectionflow tune detector $(CONFIGS)/scenes-detector.toml
 	@$(BIN)/reflectionflow tune clip $(CONFIGS)/scenes-clip.toml
+	@$(BIN)/reflectionflow genref build --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
+	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set data.shards=$(GENREF)
+	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)"]'
+	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)"]'
 
 clean: ## Remove the environment and what demo and training wrote.
 	rm -rf $(VENV) demo training runs

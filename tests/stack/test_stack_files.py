@@ -156,8 +156,8 @@ def test_every_shipped_stack_is_counted_and_begins_with_its_command():
         assert text.startswith("# reflectionflow ")
         assert f"--stack {name}" in text.splitlines()[0]
         parts = [part.role.value for part in stack.read(name).parts]
-        more = ["corrector", "reflector", "refiner"] if name == "flux-dev-vlm" else []
-        assert parts == ["generator", "verifier", *more]
+        chains = {"flux-dev": [], "scenes-oracle": ["corrector", "reflector"]}
+        assert parts == ["generator", "verifier", *chains.get(name, ["corrector", "reflector", "refiner"])]
 
 
 def test_every_option_of_a_registered_model_is_described(example):

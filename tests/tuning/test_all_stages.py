@@ -53,18 +53,23 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     tune("generator", str(configs / "scenes-distil.toml"))
     tune("detector", str(configs / "scenes-detector.toml"))
     tune("clip", str(configs / "scenes-clip.toml"))
+    done = CliRunner().invoke(app, ["genref", "build", "--source", "editing", "--triplets", "12", "--out", "genref"])
+    assert done.exit_code == 0, done.output
+    tune("corrector", str(configs / "scenes.toml"), "--set", "data.shards=genref")
+    tune("reflector", str(configs / "scenes-vlm.toml"))
+    tune("verifier", str(configs / "scenes-reward.toml"))
     models = sorted(path.parent.name for path in smoke.glob("*/model"))
-    assert models == ["clip", "detector", "distil", "generator", "vae"]
+    assert models == ["clip", "corrector", "detector", "distil", "generator", "reward", "vae", "vlm"]
 
 
 def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
-    stages = ["vae", "generator", "distil", "detector", "clip"]
+    stages = ["vae", "generator", "distil", "detector", "clip", "corrector", "vlm", "reward"]
     recipe = (ROOT / "Makefile").read_text().split("models: $(READY)")[1]
-    places = [recipe.index(f"$(CONFIGS)/scenes-{stage}.toml") for stage in stages]
+    names = [f"scenes-{stage}.toml".replace("scenes-corrector", "scenes") for stage in stages]
+    places = [recipe.index(f"$(CONFIGS)/{name}") for name in names]
     assert places == sorted(places)
-    assert {f"scenes-{stage}.toml" for stage in stages} == {
-        path.name for path in (ROOT / "configs" / "tuning" / "smoke").glob("*.toml")
-    }
+    assert recipe.index("genref build") < recipe.index("$(CONFIGS)/scenes.toml")
+    assert set(names) == {path.name for path in (ROOT / "configs" / "tuning" / "smoke").glob("*.toml")}
 
 
 def test_two_processes_share_a_batch_and_save_one_model(tmp_path):

@@ -16,7 +16,7 @@ from reflectionflow.genref.shards import Triplet, write_shards
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions
 from reflectionflow.models.reward import RewardVerifier, ScenesRewardOptions, calibrated, details_of
-from reflectionflow.prompts.vlm import NOTHING, SCENES, YES
+from reflectionflow.prompts.vlm import FULL, NOTHING, SCENES, YES
 from reflectionflow.roles import Question, ReflectRequest
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import Scene, Thing
@@ -77,8 +77,8 @@ def test_the_shipped_configurations_are_valid_and_of_the_promised_size():
     assert (tuple(pixels.shape), grid.tolist(), places) == ((256, 192), [[1, 16, 16]], [64])
     full = read_config(ROOT / "qwen-vl.toml", reflector.VlmConfig)
     assert full.base is not None
-    assert full.wording == "full"
-    assert read_config(ROOT / "scenes-reward.toml", verifier.VerifierConfig).loss == "btt"
+    assert full.wording is FULL
+    assert read_config(ROOT / "scenes-reward.toml", verifier.VerifierConfig).reward.loss == "btt"
 
 
 def test_faults_of_a_configuration_are_sentences(tmp_path):
@@ -86,7 +86,7 @@ def test_faults_of_a_configuration_are_sentences(tmp_path):
     with pytest.raises(ValueError, match=r"either \[shape\]"):
         reflector.VlmConfig.model_validate(both)
     with pytest.raises(ValueError, match="no preference loss 'hinge'"):
-        smoke(tmp_path, verifier.VerifierConfig, loss="hinge")
+        smoke(tmp_path, verifier.VerifierConfig, reward={"loss": "hinge"})
     empty = smoke(tmp_path, reflector.VlmConfig, data={"rendered": 0.0})
     with pytest.raises(MisuseError, match="nothing to learn from"):
         reflector.run(empty, lambda _: None, lambda *_: None)
@@ -98,7 +98,7 @@ def test_training_resumes_exactly_and_the_model_plays_its_roles(tmp_path):
 
     whole = smoke(tmp_path / "whole", reflector.VlmConfig, 3)
     metrics = reflector.run(whole, lambda _: None, lambda *_: None)
-    parted = smoke(tmp_path / "parted", reflector.VlmConfig, 3)
+    parted = smoke(tmp_path / "parted", reflector.VlmConfig, 3, data={"examined": 0})
 
     class Killed(Exception):
         pass
@@ -123,8 +123,8 @@ def test_a_lora_on_a_checkpoint_from_the_hub_learns_from_genref(tmp_path, shards
     base = tiny_qwen(tmp_path / "qwen")
     settings = smoke(
         tmp_path, reflector.VlmConfig, 2, shape=None, base={"checkpoint": str(base), "checkpointing": True},
-        wording="full", lora={"rank": 2, "alpha": 4.0}, data={"rendered": 0.0, "shards": str(shards), "keep_out": 1},
-        loss={"judge": 0.5}, validation=1,
+        lora={"rank": 2, "alpha": 4.0}, loss={"judge": 0.5},
+        data={"rendered": 0.0, "shards": str(shards), "keep_out": 1, "examined": 1},
     )  # fmt: skip
     metrics = reflector.run(settings, lambda _: None, lambda *_: None)
     assert "triplets reflect exact" in metrics
@@ -189,8 +189,8 @@ def test_an_edit_that_matters_makes_the_edited_scene_worse():
 
 def test_a_reward_head_is_tuned_calibrated_and_judges(tmp_path, base, shards):
     settings = smoke(
-        tmp_path, verifier.VerifierConfig, 3, base={"checkpoint": str(base)}, validation=8,
-        data={"rendered": 0.5, "shards": str(shards), "keep_out": 2},
+        tmp_path, verifier.VerifierConfig, 3, base={"checkpoint": str(base)},
+        data={"rendered": 0.5, "shards": str(shards), "keep_out": 2, "examined": 8},
     )  # fmt: skip
     metrics = verifier.run(settings, lambda _: None, lambda *_: None)
     assert {"rendered pairs", "triplets pairs"} <= set(metrics)
@@ -221,7 +221,7 @@ def test_a_calibrated_reward_is_a_probability():
 
 def test_the_commands_train_and_tell_what_came_out(tmp_path, base):
     where = ["--set", f"run.output={tmp_path / 'model'}", "--set", f"run.state={tmp_path / 'state'}"]
-    few = ["--set", "run.steps=1", "--set", "run.batch=2", "--set", "validation=4"]
+    few = ["--set", "run.steps=1", "--set", "run.batch=2", "--set", "data.examined=4"]
     config = str(ROOT / "smoke" / "scenes-reward.toml")
     done = CliRunner().invoke(app, ["tune", "verifier", config, *where, *few, "--set", f"base.checkpoint={base}"])
     assert done.exit_code == 0, done.output

@@ -9,7 +9,7 @@ import pytest
 
 from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.scenes.world import Priors
-from reflectionflow.tuning import clip, corrector, detector, generator, vae
+from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
 from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
@@ -21,8 +21,15 @@ KINDS = {
     "scenes-vae.toml": vae.VaeConfig,
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
+    "scenes.toml": corrector.CorrectorConfig,
+    "scenes-vlm.toml": reflector.VlmConfig,
+    "scenes-reward.toml": verifier.VerifierConfig,
 }
-CORRECTORS = dict.fromkeys(("flux-dev.toml", "scenes.toml", "scenes-smoke.toml"), corrector.CorrectorConfig)
+OTHERS = {
+    "flux-dev.toml": corrector.CorrectorConfig,
+    "scenes-smoke.toml": corrector.CorrectorConfig,
+    "qwen-vl.toml": reflector.VlmConfig,
+}
 
 
 def nothing(*_):
@@ -177,7 +184,7 @@ def test_the_learning_rate_rises_linearly_and_falls_to_its_final_share():
 
 
 def test_all_shipped_configurations_load_and_are_counted():
-    for folder, kinds in ((CONFIGS, KINDS | CORRECTORS), (CONFIGS / "smoke", KINDS)):
+    for folder, kinds in ((CONFIGS, KINDS | OTHERS), (CONFIGS / "smoke", KINDS)):
         files = sorted(path.name for path in folder.glob("*.toml"))
         assert files == sorted(kinds)
         for name in files:

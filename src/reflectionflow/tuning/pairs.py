@@ -92,10 +92,10 @@ class EditedScenes:
             for _attempt in range(ATTEMPTS):
                 other = edit(VERBS[int(rng.integers(len(VERBS)))], scene, rng)
                 if other is not None:
-                    first, second = roughened([scene, other], self.pictures, int(rng.integers(2**62)))
+                    right, wrong = roughened([scene, other], self.pictures, int(rng.integers(2**62)))
                     still = is_true(statement, other)
                     kind, margin = (TIE, 0.0) if still else (FIRST, 1.0)
-                    return swapped(Pair(claims[0].text, first, second, kind, margin, (True, still)), rng)
+                    return swapped(Pair(claims[0].text, right, wrong, kind, margin, (True, still)), rng)
 
 
 @dataclass(frozen=True)

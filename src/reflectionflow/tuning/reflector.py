@@ -194,7 +194,8 @@ class VlmProgram:
         count = self.config.data.examined
         for name, source in self._examined.items() if count else ():
             prefix = "" if name == "rendered" else f"{name} "
-            groups: dict[Task, Examined] = {task: drawn(source, count, task) for task in Task if task is not Task.JUDGE}
+            texts = (Task.LIST, Task.REFLECT, Task.REFINE)
+            groups: dict[Task, Examined] = {task: drawn(source, count, task) for task in texts}
             numbers = text_metrics(self.vl, groups, self.wording)
             if name == "rendered":
                 numbers |= self._claims(Split.TRAIN) | {
