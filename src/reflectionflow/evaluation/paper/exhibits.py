@@ -184,7 +184,7 @@ def _picks(material: Material, arrays: Arrays) -> Exhibit:
     for picker, correct in material.picks.items():
         told = f"{picker} (oracle)" if picker in material.oracles else picker
         reads.append(Line(told, arrays.shares(correct.mean(axis=1), arrays.primary)))
-    reads.append(Line("a random picture", arrays.shares(arrays.mean(name, base_rate), arrays.primary)))
+    reads.append(Line("random picture", arrays.shares(arrays.mean(name, base_rate), arrays.primary)))
     reads += [Line(theirs, published=material.theirs(curve)) for theirs, curve in published.PICKERS.items()]
     notes = (
         f"All pick from the same pictures, those of {name}; only {searched} saw them during the search.",

@@ -19,6 +19,7 @@ from reflectionflow.runs.storage import storage_errors, write_atomically
 
 SCHEMA_VERSION = 1
 PAGE, TEXT, DATA = "paper.html", "paper.md", "paper.json"
+DRAWN = "Ours, with 95 % bands"
 TITLE = "Tables and figures of ReflectionFlow"
 THEIRS = (
     "Rows that begin with “the paper” are not ours: they are the published values of arXiv 2504.16080, full size "
@@ -76,7 +77,7 @@ def chart_of(exhibit: Exhibit) -> Chart | None:
     else:
         places = tuple(index / (len(names) - 1) for index in range(len(names)))
     curves = [Curve(_label(line), [value for value in line.values if value is not None]) for line in lines]
-    return chart(exhibit.title, curves, names, places, exhibit.axis)
+    return chart(DRAWN, curves, names, places, exhibit.axis)
 
 
 def _label(line: Line) -> str:
