@@ -21,6 +21,7 @@ from reflectionflow.cli import (
     genref,
     judge,
     models,
+    paper,
     refine,
     reflect,
     runs,
@@ -44,6 +45,7 @@ app.command("refine")(refine.refine)
 app.command("correct")(correct.correct)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("paper")(paper.paper)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tune.app, name="tune")
 app.add_typer(genref.app, name="genref")

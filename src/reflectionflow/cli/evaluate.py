@@ -97,9 +97,9 @@ def evaluate(
     )
     planned = plan(asked, ScenesJudge())
     if dry_run:
-        _tell_forecast(planned, forecast(planned, out / RUN, seconds_per_image, price_per_hour), as_json=as_json)
+        tell_forecast(planned, forecast(planned, out / RUN, seconds_per_image, price_per_hour), as_json=as_json)
         return
-    with _progress(planned, quiet=quiet) as consumer:
+    with progress(planned, quiet=quiet) as consumer:
         done = carry_out(planned, out, _passed(planned, benchmark, split.value, limit), consumer)
     found = write_all(done, out)
     if as_json:
@@ -108,7 +108,8 @@ def evaluate(
         _summarise(done.results, found, out)
 
 
-def _progress(planned: Plan, *, quiet: bool) -> Any:
+def progress(planned: Plan, *, quiet: bool) -> Any:
+    """Return the context manager that shows progress on stderr, or nothing."""
     from reflectionflow.cli import evaluation_progress
 
     return evaluation_progress.hidden() if quiet else evaluation_progress.shown(planned)
@@ -122,7 +123,7 @@ def _passed(planned: Plan, benchmark: str, split: str, limit: int | None) -> dic
         "split": split,
         "limit": limit,
         "stack": planned.models.name,
-        "strategies": list(asked.strategies),
+        "strategies": [method.name for method in planned.methods],
         "images": asked.images,
         "seeds": asked.seeds,
         "seed": asked.first_seed,
@@ -168,7 +169,8 @@ def _summarise(results: Results, found: Tables, out: Path) -> None:
     tell(f"Report: {out / PAGE}")
 
 
-def _tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
+def tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
+    """Print a forecast on stdout."""
     from reflectionflow.types import to_json
 
     if as_json:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
+from reflectionflow.geneval import suite as geneval_suite
 
-SCENES = "scenes"
+SCENES, GENEVAL = "scenes", "geneval"
 SHOWN = 5
 
 
@@ -46,8 +47,8 @@ def benchmark(name: str, split: str = "test", limit: int | None = None) -> Bench
     """Return a benchmark by name or file.
 
     Args:
-        name: `scenes`, or the path of a JSONL file with one object of GenEval metadata a line.
-        split: Which part of Scenes: `test` or `validation`. A file has none.
+        name: `scenes`, `geneval`, or the path of a JSONL file with one object of GenEval metadata a line.
+        split: Which part of Scenes: `test` or `validation`. Others have none.
         limit: Most prompts of one tag; all when none.
 
     Raises:
@@ -57,6 +58,8 @@ def benchmark(name: str, split: str = "test", limit: int | None = None) -> Bench
         raise MisuseError(f"The limit must be at least 1 prompt a tag, not {limit}.")
     if name == SCENES:
         return _scenes(split, limit)
+    if name == GENEVAL:
+        return Benchmark(GENEVAL, _limited(geneval_suite(), limit))
     path = Path(name)
     items, problems = _read(path)
     if problems:

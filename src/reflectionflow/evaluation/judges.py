@@ -69,6 +69,33 @@ class ScenesJudge:
         return [judge(image, metadata) for image, metadata in items]
 
 
+class GenevalJudge:
+    """GenEval's own judge, Mask2Former and CLIP by its rules; weights load when it is first asked.
+
+    Raises:
+        MisuseError: if the checkpoints are not on this machine.
+    """
+
+    relatives = frozenset({"geneval-rules"})
+    batch_size = 8
+
+    def __init__(self) -> None:
+        from reflectionflow.evaluation.geneval import official_judge
+
+        self._judge = official_judge()
+        self.name = self._judge.name
+
+    def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
+        """Return the objects it does not know; it reads pictures of any size."""
+        known = set(self._judge.classes)
+        unknown = sorted({clause.class_name for item in items for clause in item.include} - known)
+        return [f"The judge of GenEval does not know {', '.join(unknown[:5])}."] if unknown else []
+
+    def decide(self, items: Sequence[tuple[Image, Metadata]]) -> list[Decision]:
+        """Decide about each picture, in order."""
+        return self._judge.judge([image for image, _ in items], [metadata for _, metadata in items])
+
+
 _SOURCES = ("scenes_judge.py", "explain.py", "shapes.py", "shapes.json", "silhouettes.py", "colours.py")
 
 

@@ -31,7 +31,7 @@ class Asked:
 
     Attributes:
         benchmark: The prompts.
-        strategies: Names of the methods to compare, the baseline first.
+        strategies: Methods to compare, the baseline first: strategies by name, or with chosen options as `Method`.
         images: The largest budget: pictures for each prompt, ≥ 1.
         seeds: Number of seeds, ≥ 1.
         first_seed: The first of them, ≥ 0.
@@ -42,7 +42,7 @@ class Asked:
     """
 
     benchmark: Benchmark
-    strategies: tuple[str, ...] = ("noise",)
+    strategies: tuple[str | Method, ...] = ("noise",)
     images: int = 16
     seeds: int = 1
     first_seed: int = 0
@@ -153,7 +153,9 @@ def plan(asked: Asked, judge: Judge) -> Plan:
             evaluation is not asked for as an oracle's; all reasons at once.
     """
     _refuse(_number_problems(asked))
-    methods = tuple(Method(name, find_strategy(name)) for name in asked.strategies)
+    methods = tuple(
+        wanted if isinstance(wanted, Method) else Method(wanted, find_strategy(wanted)) for wanted in asked.strategies
+    )
     models = asked.stack if isinstance(asked.stack, roles.Stack) else stack.load(asked.stack)
     budgets = budgets_to(asked.images)
     trials = tuple(
@@ -213,7 +215,8 @@ def _number_problems(asked: Asked) -> list[str]:
         problems.append(f"The first seed must be at least 0, not {asked.first_seed}.")
     if not asked.strategies:
         problems.append("There is no strategy to evaluate; name at least one, such as noise.")
-    twice = sorted({name for name in asked.strategies if asked.strategies.count(name) > 1})
+    names = [wanted.name if isinstance(wanted, Method) else wanted for wanted in asked.strategies]
+    twice = sorted({name for name in names if names.count(name) > 1})
     problems += [f"The strategy {name} is named twice; name each once." for name in twice]
     return problems
 

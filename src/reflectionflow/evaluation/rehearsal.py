@@ -14,10 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from reflectionflow import roles
+from reflectionflow import roles, stack
 from reflectionflow.evaluation.planning import Plan
+from reflectionflow.geneval import Decision, Metadata
 from reflectionflow.runs import RunDirectory
-from reflectionflow.runtime import drain_searches
+from reflectionflow.runtime import Task, drain_searches
 from reflectionflow.types import Recipe, RefinedPrompt, Reflection, Spend, Verdict
 
 HOUR = 3600.0
@@ -154,6 +155,54 @@ class _StandIn:
 
     def refine(self, items: Sequence[roles.RefineRequest]) -> list[RefinedPrompt]:
         return [RefinedPrompt(item.id, self.name, f"{item.prompt}, unlike {item.id}") for item in items]
+
+
+class NoJudge:
+    """Stands in for a judge that is not on this machine; it objects to nothing, and decides nothing."""
+
+    name = "nobody"
+    relatives: frozenset[str] = frozenset()
+    batch_size = 1
+
+    def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
+        """Return nothing."""
+        return []
+
+    def decide(self, items: Sequence[tuple[Image.Image, Metadata]]) -> list[Decision]:
+        """Refuse: a rehearsal paints nothing that could be judged."""
+        raise AssertionError("a rehearsal judges nothing")
+
+
+def unloaded(name: str | Path, usual: roles.Defaults) -> roles.Stack:
+    """Return stand-ins for the models of a stack that may lack weights or a device here.
+
+    Args:
+        name: A shipped stack, or a stack file.
+        usual: Size, steps and guidance where the file says nothing.
+
+    Raises:
+        ConfigError: with every fault of the file.
+        MisuseError: if there is no such stack.
+    """
+    plan = stack.read(name)
+    played = {part.role: part.model for part in plan.parts}
+
+    def painter(role: roles.Role) -> Any:
+        able = roles.Capabilities(corrects=role is roles.Role.CORRECTOR)
+        return _StandIn(played[role], able, plan.defaults.over(usual), {}) if role in played else None
+
+    def named(role: roles.Role) -> Any:
+        return _StandIn(played[role]) if role in played else None
+
+    return roles.Stack(
+        name=str(name),
+        generator=painter(roles.Role.GENERATOR),
+        verifier=named(roles.Role.VERIFIER),
+        corrector=painter(roles.Role.CORRECTOR),
+        reflector=named(roles.Role.REFLECTOR),
+        refiner=named(roles.Role.REFINER),
+        defaults=plan.defaults.over(usual),
+    )
 
 
 def _stand_ins(models: roles.Stack) -> roles.Stack:

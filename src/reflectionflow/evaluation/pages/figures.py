@@ -17,6 +17,15 @@ APART = 17
 
 
 @dataclass(frozen=True)
+class Curve:
+    """What a line shows: a name, the numbers, and perhaps those of the best painted; one per tick of the axis."""
+
+    name: str
+    values: Sequence[Estimate]
+    possible: Sequence[Estimate] = ()
+
+
+@dataclass(frozen=True)
 class Line:
     """One method's curve, in px: the band, the line, the best painted, its dots, and where its label stands."""
 
@@ -32,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: its lines, the ticks of both axes as (px, words), and its title."""
+    """A figure: its lines, the ticks of both axes as (px, words), its title, and what stands under its lower axis."""
 
     title: str
     lines: tuple[Line, ...]
@@ -43,6 +52,7 @@ class Chart:
     left: int = LEFT
     right: int = WIDTH - RIGHT
     bottom: int = HEIGHT - BOTTOM
+    under: str = "pictures"
 
 
 @dataclass(frozen=True)
@@ -72,48 +82,65 @@ def bars(tables: Tables) -> list[Bar]:
 
 
 def _chart(group: str, tables: Tables, budgets: Sequence[int]) -> Chart:
-    every = [item for found in tables.scores for item in (*found.groups[group], *found.possible[group])]
+    curves = [Curve(found.method, found.groups[group], found.possible[group]) for found in tables.scores]
+    return chart(group, curves, tuple(map(str, budgets)), logarithmic(budgets))
+
+
+def logarithmic(budgets: Sequence[int]) -> tuple[float, ...]:
+    """Return the places of budgets on a logarithmic axis, the first at 0 and the last at 1; there are two or more."""
+    return tuple(math.log2(budget / budgets[0]) / math.log2(budgets[-1] / budgets[0]) for budget in budgets)
+
+
+def chart(
+    title: str, curves: Sequence[Curve], ticks: Sequence[str], places: Sequence[float], under: str = "pictures"
+) -> Chart:
+    """Return curves as a figure.
+
+    Args:
+        title: Of the figure.
+        curves: At least one.
+        ticks: Words at the lower axis.
+        places: Of the ticks, in [0, 1].
+        under: What the lower axis is.
+    """
+    every = [item for curve in curves for item in (*curve.values, *curve.possible)]
     low = math.floor(10 * min(item.low for item in every)) / 10
     high = max(math.ceil(10 * max(item.high for item in every) - 1e-9) / 10, low + 0.1)
-    inner = (WIDTH - LEFT - RIGHT) / math.log2(budgets[-1] / budgets[0])
-
-    def x(budget: int) -> float:
-        return round(LEFT + inner * math.log2(budget / budgets[0]), 1)
+    across = [round(LEFT + (WIDTH - LEFT - RIGHT) * place, 1) for place in places]
 
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - low) / (high - low), 1)
 
     def points(values: Sequence[float]) -> str:
-        return " ".join(f"{x(budget)},{y(value)}" for budget, value in zip(budgets, values, strict=True))
+        return " ".join(f"{x},{y(value)}" for x, value in zip(across, values, strict=False))
 
-    ends = [y(found.groups[group][-1].value) for found in tables.scores]
-    places = _spread(ends)
+    ends = [y(curve.values[-1].value) for curve in curves]
+    labels = _spread(ends)
     lines = tuple(
         Line(
-            name=found.method,
+            name=curve.name,
             number=index % 6,
-            band=_around(points([e.low for e in found.groups[group]]), points([e.high for e in found.groups[group]])),
-            points=points([item.value for item in found.groups[group]]),
-            possible=points([item.value for item in found.possible[group]]),
+            band=_around(points([e.low for e in curve.values]), points([e.high for e in curve.values])),
+            points=points([e.value for e in curve.values]),
+            possible=points([e.value for e in curve.possible]),
             dots=tuple(
-                (x(b), y(e.value), _told(found.method, b, e)) for b, e in zip(budgets, found.groups[group], strict=True)
+                (x, y(e.value), _told(curve.name, t, e)) for x, t, e in zip(across, ticks, curve.values, strict=True)
             ),
-            end=(x(budgets[-1]), ends[index]),
-            label=places[index],
+            end=(across[-1], ends[index]),
+            label=labels[index],
         )
-        for index, found in enumerate(tables.scores)
+        for index, curve in enumerate(curves)
     )
-    steps = round((high - low) / 0.1)
-    up = tuple((y(low + 0.1 * step), f"{low + 0.1 * step:.1f}") for step in range(steps + 1))
-    return Chart(group, lines, tuple((x(budget), str(budget)) for budget in budgets), up)
+    up = tuple((y(low + 0.1 * step), f"{low + 0.1 * step:.1f}") for step in range(round((high - low) / 0.1) + 1))
+    return Chart(title, lines, tuple(zip(across, ticks, strict=True)), up, under=under)
 
 
 def _around(low: str, high: str) -> str:
     return " ".join([low, *reversed(high.split(" "))])
 
 
-def _told(method: str, budget: int, estimate: Estimate) -> str:
-    return f"{method}, {budget}: {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def _told(method: str, tick: str, estimate: Estimate) -> str:
+    return f"{method}, {tick}: {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _spread(places: Sequence[float]) -> list[float]:

@@ -22,16 +22,21 @@ def _lines(about: About, grids: Sequence[Grid], facts: Sequence[tuple[str, str]]
     for name, value in facts:
         yield f"- {name}: {value}"
     for grid in grids:
+        yield from grid_lines(grid)
+
+
+def grid_lines(grid: Grid) -> Iterator[str]:
+    """Yield one table as Markdown: a heading, the rows, the notes."""
+    yield ""
+    yield f"## {grid.title}{' (oracle)' if grid.oracle else ''}"
+    yield ""
+    yield _row(grid.head)
+    yield _row(["---"] + ["---:"] * (len(grid.head) - 1))
+    for row in grid.rows:
+        yield _row([f"**{cell.plain}**" if cell.strong else cell.plain for cell in row])
+    for note in grid.notes:
         yield ""
-        yield f"## {grid.title}{' (oracle)' if grid.oracle else ''}"
-        yield ""
-        yield _row(grid.head)
-        yield _row(["---"] + ["---:"] * (len(grid.head) - 1))
-        for row in grid.rows:
-            yield _row([f"**{cell.plain}**" if cell.strong else cell.plain for cell in row])
-        for note in grid.notes:
-            yield ""
-            yield note
+        yield note
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,0 +1,289 @@
+"""Every table and figure of the paper as numbers: rows with intervals, and the paper's own values beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct
+from reflectionflow.evaluation.difficulty import LEVELS
+from reflectionflow.evaluation.paper import published
+from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
+from reflectionflow.evaluation.paper.picking import Picks
+from reflectionflow.evaluation.results import Results
+from reflectionflow.evaluation.statistics import Estimate
+from reflectionflow.evaluation.tables import Scores, Tables
+
+MAIN = (NOISE, PROMPT, FLOW)
+READ_OFF = "The paper's values were read off its figure, to about ± 0.003."
+COUNTED = "Ours counts drafts and corrections alike; the paper's number of pictures counts corrections alone."
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column, or a tick of a figure's axis.
+
+    Attributes:
+        name: What stands in it.
+        pairs: Pairs of prompt and seed behind each of its numbers.
+        prompts: Prompts behind them; none where the seeds of one prompt may be in different columns.
+    """
+
+    name: str
+    pairs: int
+    prompts: int | None = None
+
+    @property
+    def units(self) -> str:
+        """The same in words: prompts × seeds."""
+        return f"{self.pairs} pairs" if self.prompts is None else f"{self.prompts} × {self.pairs // self.prompts}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row, or a curve.
+
+    Attributes:
+        name: What it is about.
+        values: Ours, one per column; empty when there are none.
+        published: The paper's, one per column; empty when there are none.
+        setting: With what the paper's were made, in words.
+        difference: Whether the values are paired differences.
+    """
+
+    name: str
+    values: tuple[Estimate | None, ...] = ()
+    published: tuple[float | None, ...] = ()
+    setting: str = ""
+    difference: bool = False
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A table, and perhaps a figure of the same numbers.
+
+    Attributes:
+        id: Its anchor.
+        title: What it shows.
+        columns: What its numbers stand under.
+        lines: Its rows.
+        notes: How to read it, one sentence each.
+        axis: What the columns are, for a figure; empty for a table alone.
+    """
+
+    id: str
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    axis: str = ""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the exhibits are made from.
+
+    Attributes:
+        results: The outcomes.
+        tables: Their tables.
+        compared: The methods.
+        picks: What other verifiers picked from the pictures of `picked_from`.
+        picked_from: A method.
+        oracles: Pickers that are related to the judge.
+    """
+
+    results: Results
+    tables: Tables
+    compared: Lineup
+    picks: Picks
+    picked_from: str
+    oracles: frozenset[str]
+
+    def scores(self, method: str) -> Scores:
+        """Return a method's scores."""
+        return next(item for item in self.tables.scores if item.method == method)
+
+    @property
+    def group(self) -> str:
+        """What the declared score is averaged over."""
+        return next(iter(self.tables.groups))
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds."""
+        return len(self.results.about.seeds)
+
+    def column(self, name: str, prompts: int) -> Column:
+        """Return a column over so many prompts, with all seeds."""
+        return Column(name, prompts * self.seeds, prompts)
+
+    @property
+    def budgets(self) -> tuple[Column, ...]:
+        """A column per budget, for the declared score."""
+        prompts = sum(self.tables.counts[tag] for tag in self.tables.groups[self.group])
+        return tuple(self.column(str(budget), prompts) for budget in self.results.about.budgets)
+
+    def theirs(self, curve: Mapping[int, float]) -> tuple[float | None, ...]:
+        """Return the paper's curve at our budgets."""
+        return tuple(curve.get(budget) for budget in self.results.about.budgets)
+
+
+def exhibits(material: Material) -> list[Exhibit]:
+    """Return every exhibit that has something to show, in the paper's order."""
+    arrays = Arrays(material.results)
+    found = [
+        _table_one(material),
+        _picks(material, arrays),
+        _curves(material),
+        _difficulty(material),
+        _widths(material),
+        _choices(material, arrays),
+    ]
+    return [exhibit for exhibit in found if exhibit is not None]
+
+
+def _table_one(material: Material) -> Exhibit:
+    tables, most = material.tables, material.results.about.budgets[-1]
+    members = tables.groups[material.group]
+    columns = [material.column(material.group, sum(tables.counts[tag] for tag in members))]
+    columns += [material.column(tag, count) for tag, count in tables.counts.items()]
+
+    def line(name: str, method: str, place: int, theirs: str, pictures: int) -> Line:
+        scores, printed = material.scores(method), published.TABLE_ONE[theirs]
+        values = (scores.groups[material.group][place], *(scores.tags[tag][place] for tag in tables.counts))
+        known = (printed[published.OVERALL], *(printed.get(tag) for tag in tables.counts))
+        return Line(name, values, known, f"{pictures} picture{'s' if pictures > 1 else ''}")
+
+    lines = [line("base, 1 picture", NOISE, 0, published.BASE, 1)]
+    lines += [
+        line(f"{name}, {most} pictures", name, -1, name, published.MOST) for name in MAIN if name in material.compared
+    ]
+    lines += [
+        Line(
+            f"{item.method} − {item.baseline}",
+            (item.groups[material.group][-1], *(item.tags[tag] for tag in tables.counts)),
+            difference=True,
+        )
+        for item in tables.differences
+        if item.method in MAIN
+    ]
+    notes = (
+        f"“{material.group}” is the mean over {', '.join(members)}; the paper's is over GenEval's six.",
+        "Differences are paired: same prompts, same seeds, same first drafts; bold where the interval excludes zero.",
+        COUNTED,
+    )
+    return Exhibit("table-1", "Table 1: score by tag", tuple(columns), tuple(lines), notes)
+
+
+def _picks(material: Material, arrays: Arrays) -> Exhibit:
+    name = material.picked_from
+    scores, group = material.scores(name), material.group
+    searched = material.results.about.models["verifier"] or ""
+    reads = [Line("best possible (oracle)", scores.possible[group], material.theirs(published.BEST_POSSIBLE))]
+    reads.append(Line(f"{short(searched)} (searched)", scores.groups[group]))
+    for picker, correct in material.picks.items():
+        told = f"{picker} (oracle)" if picker in material.oracles else picker
+        reads.append(Line(told, arrays.shares(correct.mean(axis=1), arrays.primary)))
+    reads.append(Line("random picture", arrays.shares(arrays.mean(name, base_rate), arrays.primary)))
+    reads += [Line(theirs, published=material.theirs(curve)) for theirs, curve in published.PICKERS.items()]
+    notes = (
+        f"All pick from the same pictures, those of {name}; only {searched} saw them during the search.",
+        "“Best possible” is what the judge itself would pick. The paper's verifiers are others than ours.",
+        READ_OFF,
+        COUNTED,
+    )
+    return Exhibit(
+        "figure-4-left",
+        f"Figure 4, left: who picks from the pictures of {name}",
+        material.budgets,
+        tuple(reads),
+        notes,
+        "pictures",
+    )
+
+
+def short(model: str) -> str:
+    """Return a model's name without its revision."""
+    return model.split("@")[0]
+
+
+def _curves(material: Material) -> Exhibit:
+    lines = tuple(
+        Line(name, material.scores(name).groups[material.group], material.theirs(published.CURVES[name]))
+        for name in MAIN
+        if name in material.compared
+    )
+    told = {method.name: method.note for method in material.results.about.methods}
+    notes = (*(f"{line.name}: {told[line.name]}" for line in lines), READ_OFF, COUNTED)
+    return Exhibit(
+        "figure-4-middle", "Figure 4, middle: score against pictures", material.budgets, lines, notes, "pictures"
+    )
+
+
+def _difficulty(material: Material) -> Exhibit | None:
+    found = material.tables.difficulty
+    if found is None:
+        return None
+    most = material.results.about.budgets[-1]
+    columns = tuple(Column(level, found.units[level]) for level in LEVELS)
+
+    def line(name: str, values: Mapping[str, Estimate | None], theirs: str) -> Line:
+        printed = published.DIFFICULTY.get(theirs)
+        known = () if printed is None else tuple(printed[level] for level in LEVELS)
+        return Line(name, tuple(values[level] for level in LEVELS), known)
+
+    lines = [line("base, 1 picture", found.first[NOISE], published.BASE)]
+    lines += [line(f"{name}, {most} pictures", found.last[name], name) for name in MAIN if name in material.compared]
+    told = (
+        "of the other seeds, so that chance does not choose."
+        if found.crossed
+        else "of the same seed, because there is only one: hard prompts then seem to gain by chance alone."
+    )
+    notes = (
+        "All tags, by the share of single drafts that are right: easy from two thirds, hard below one third, told by "
+        f"the drafts {told} A pair is a prompt with a seed.",
+        "Where the paper draws its lines between the levels is not known.",
+    )
+    return Exhibit("figure-4-right", "Figure 4, right: score by difficulty", columns, tuple(lines), notes, "prompts")
+
+
+def _widths(material: Material) -> Exhibit | None:
+    if not material.compared.widths:
+        return None
+    most = material.results.about.budgets[-1]
+    lines = [
+        Line(f"width {width}, depth {(most - 2 * width) // width}", material.scores(name).groups[material.group])
+        for width, name in material.compared.widths.items()
+    ]
+    lines.append(Line("drafts alone", material.scores(NOISE).groups[material.group]))
+    notes = (
+        f"Equal pictures in a column, {material.group}. Width: chains; depth: whole rounds of corrections with {most} "
+        "pictures, after twice as many drafts as chains.",
+        "The paper says that depth beats width at equal pictures; the values of its table were not found.",
+    )
+    return Exhibit("width-depth", "Width and depth", material.budgets, tuple(lines), notes)
+
+
+def _choices(material: Material, arrays: Arrays) -> Exhibit | None:
+    """Return ReflectionFlow's choices, each turned the other way: which parent, and whether anything is said."""
+    turned = {LATEST: "best − latest parent", SILENT: "with − without reflections"}
+    known = [name for name in turned if name in material.compared]
+    if FLOW not in material.compared or not known:
+        return None
+    own = arrays.mean(FLOW, is_correct)
+    lines = [Line(f"{FLOW} (best parent, reflections)", material.scores(FLOW).groups[material.group])]
+    for name in known:
+        moved = arrays.bootstrap.macro(own - arrays.mean(name, is_correct), arrays.primary)
+        lines.append(Line(name, material.scores(name).groups[material.group]))
+        lines.append(Line(turned[name], tuple(moved.estimates()), difference=True))
+    notes = (
+        f"{material.group}; the release corrects the latest picture of a chain, ReflectionFlow here its best one.",
+        "Without reflections the corrector sees the picture and the prompt alone. The paper has no such rows.",
+    )
+    return Exhibit("choices", "Parent and reflections", material.budgets, tuple(lines), notes)
+
+
+def drawn(exhibit: Exhibit) -> Sequence[Line]:
+    """Return the lines of an exhibit that can be drawn: ours, with a number in every column."""
+    lines = [line for line in exhibit.lines if line.values and None not in line.values and not line.difference]
+    return lines if exhibit.axis and len(exhibit.columns) > 1 else ()

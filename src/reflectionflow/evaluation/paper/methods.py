@@ -1,0 +1,72 @@
+"""Which search methods the paper compares, and which of them a stack can play."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reflectionflow import roles
+from reflectionflow.evaluation.planning import Method
+from reflectionflow.search import strategy
+from reflectionflow.search.options import MOST_CHAINS
+
+NOISE, PROMPT, FLOW = "noise", "noise + prompt", "ReflectionFlow"
+LATEST, SILENT = "latest parent", "no reflections"
+WIDTH = 2
+"""Chains of ReflectionFlow where the width is not what varies: the default of the strategy, as in the paper."""
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What is compared.
+
+    Attributes:
+        methods: Noise first, which is the baseline; each once.
+        widths: Names of the methods that differ in their number of chains alone, by that number, ascending.
+        left_out: Why other methods of the paper are not among them, one sentence each.
+    """
+
+    methods: tuple[Method, ...]
+    widths: Mapping[int, str]
+    left_out: tuple[str, ...]
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a method takes part."""
+        return any(method.name == name for method in self.methods)
+
+
+def lineup(models: roles.Stack, images: int) -> Lineup:
+    """Return the paper's methods that a stack can play under a budget of so many pictures for each prompt.
+
+    ReflectionFlow paints twice as many first drafts as it has chains, so widths go as far as a round of corrections
+    still fits the budget.
+    """
+    powers = [2**power for power in range(MOST_CHAINS.bit_length())]
+    widths = {width: f"width {width}" for width in powers if 3 * width <= images and width != WIDTH}
+    wanted = [
+        _method(NOISE, "noise"),
+        _method(PROMPT, "prompt"),
+        _method(FLOW, "reflection", width=WIDTH),
+        _method(LATEST, "reflection", width=WIDTH, parent="latest"),
+        _method(SILENT, "reflection", width=WIDTH, reflect=False),
+        *(_method(name, "reflection", width=width) for width, name in widths.items()),
+    ]
+    missing = {method.name: _missing(method, models) for method in wanted}
+    played = tuple(method for method in wanted if not missing[method.name])
+    left_out = tuple(
+        f"{name} is left out: the stack {models.name} has no {' and no '.join(lacking)}."
+        for name, lacking in missing.items()
+        if lacking
+    )
+    every = {**widths, WIDTH: FLOW} if not missing[FLOW] else {}
+    return Lineup(played, dict(sorted(every.items())), left_out)
+
+
+def _method(name: str, of: str, **options: Any) -> Method:
+    return Method(name, strategy(of, options))
+
+
+def _missing(method: Method, models: roles.Stack) -> list[str]:
+    needed = [role.value for role in roles.Role if role in method.strategy.needs]
+    return [role for role in needed if getattr(models, role) is None]

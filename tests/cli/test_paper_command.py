@@ -1,0 +1,78 @@
+"""`reflectionflow paper` as people call it: mistakes, dry runs at both scales, and a whole run of the tiny world."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.support.stacks import PLUGINS, tiny_stack
+from typer.testing import CliRunner
+
+from reflectionflow.cli import app
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str):
+        command = ["paper", "--out", "out", "--seeds", "1", *arguments]
+        return CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--images", "0"], "images must be at least 1, not 0"),
+        (["--seeds", "0"], "seeds must be at least 1"),
+        (["--stack", "scened"], "did you mean 'scenes'?"),
+        (["--stack", "scenes-oracle"], "labelled training data"),
+        (["--pick-by", "nobody"], "--pick-by nobody: no model is called 'nobody'"),
+        (["--pick-by", "scenes-clip"], "is the verifier of the search"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, arguments, said):
+    done = run("--per-tag", "1", "--composite", "1", "--images", "2", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
+    arguments = ("--stack", "flux-dev-vlm", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
+    done = run(*arguments, "--json")
+    data = json.loads(done.stdout)
+    methods, prompts = 6, 12  # noise, prompt, ReflectionFlow, latest parent, no reflections, width 1
+    assert set(data["charged"]) == {
+        "noise",
+        "noise + prompt",
+        "ReflectionFlow",
+        "latest parent",
+        "no reflections",
+        "width 1",
+    }
+    assert sum(spent["images"] for spent in data["charged"].values()) == methods * prompts * 4
+    assert data["calls"]["judge"] == data["pictures"]
+    assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)
+    assert data["money"] == pytest.approx(2 * data["gpu_hours"])
+    assert "logs of the paper's release" in data["pace"]
+    assert "GPU hours" in run(*arguments).stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tiny_world_from_the_command_line(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    path = tiny_stack(tmp_path / "tiny.toml", refiner=None)
+    path.write_text(path.read_text() + "[defaults]\nwidth = 128\nheight = 128\n")
+    arguments = ("--stack", str(path), "--benchmark", "scenes", "--per-tag", "1", "--composite", "1", "--images", "2")
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["left_out"] == [f"noise + prompt is left out: the stack {path} has no refiner."]
+    assert "choices" in data["exhibits"]
+    assert "Tables and figures: out/paper.html" in done.stderr
+    assert (tmp_path / "out" / "report.html").is_file()
+    again = run(*arguments, "--json", "--quiet")
+    assert (again.stdout, again.stderr) == (done.stdout, "")

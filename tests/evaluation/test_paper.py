@@ -1,0 +1,300 @@
+"""The paper's tables and figures on the tiny world: what they hold, whose numbers are whose, and that they repeat."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reflectionflow.errors import MisuseError
+from reflectionflow.evaluation.benchmarks import Benchmark
+from reflectionflow.evaluation.paper import chosen, lineup, make, published
+from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT
+from reflectionflow.evaluation.paper.picking import Picker, pickers
+from reflectionflow.evaluation.planning import Asked, plan
+from reflectionflow.evaluation.results import read_results
+from reflectionflow.evaluation.running import distinct
+from reflectionflow.geneval import Clause, Metadata
+from reflectionflow.runs import RunDirectory, verify
+from tests.support.evaluating import Contrast, items
+from tests.support.running import QUICK
+from tests.support.world import Brightness, Painter, stack
+
+FILES = ("paper.md", "paper.html", "paper.json", "results.json")
+IMAGES = 6
+
+
+class Dark(Brightness):
+    """Likes what brightness dislikes, and counts what it is asked."""
+
+    def __init__(self, **fields):
+        super().__init__(name="dark@1", **fields)
+        self.asked = 0
+
+    def _judge(self, question):
+        self.asked += 1
+        return replace(super()._judge(question), score=1 - super()._judge(question).score)
+
+
+def planned(models, each=3, images=IMAGES, **fields):
+    compared = lineup(models, images)
+    asked = Asked(Benchmark("tiny", items(each)), compared.methods, images, 2, stack=models, **fields)
+    return plan(asked, Contrast()), compared
+
+
+def paper(folder, models, by=(), on_event=lambda event: None, **fields):
+    found, compared = planned(models, **fields)
+    return make(found, compared, by, folder, {"command": "test"}, on_event, QUICK)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Make the tables once; return directory, recipes painted, and the other verifier."""
+    folder, dark = tmp_path_factory.mktemp("paper"), Dark()
+    painter = Painter(log=folder / "log")
+    paper(folder / "out", stack(generator=painter, corrector=painter), [Picker("dark", dark)])
+    return folder / "out", (folder / "log").read_text().split(), dark
+
+
+@pytest.fixture(scope="module")
+def data(finished):
+    return json.loads((finished[0] / "paper.json").read_text())
+
+
+def ours(data, exhibit):
+    """Return an exhibit's own records by line and column."""
+    found = next(item for item in data["exhibits"] if item["id"] == exhibit)
+    return {(item["line"], item["column"]): item for item in found["ours"]}
+
+
+def theirs(data, exhibit):
+    found = next(item for item in data["exhibits"] if item["id"] == exhibit)
+    return {(item["line"], item["column"]): item["value"] for item in found["paper"]}
+
+
+def share(folder, method, budget, tags, value=lambda item: item.correct):
+    """Return the mean over tags of a method's outcomes, slowly."""
+    results = read_results(folder)
+    by_tag = {tag: [] for tag in tags}
+    for row in results.rows:
+        tag = results.prompts[row.prompt].tag
+        if row.method == method and tag in by_tag:
+            by_tag[tag] += [value(item) for item in row.outcomes if item.budget == budget]
+    return np.mean([np.mean(values) for values in by_tag.values()])
+
+
+def test_all_of_the_papers_methods_take_part_where_the_stack_can_play_them():
+    compared = lineup(stack(), 16)
+    assert [method.name for method in compared.methods[:5]] == [NOISE, PROMPT, FLOW, LATEST, SILENT]
+    assert dict(compared.widths) == {1: "width 1", 2: FLOW, 4: "width 4"}  # width 8 would paint drafts alone
+    assert compared.left_out == ()
+    options = {method.name: dict(method.strategy.options) for method in compared.methods}
+    assert (options[LATEST]["parent"], options[SILENT]["reflect"], options["width 4"]["drafts"]) == ("latest", False, 8)
+
+
+def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
+    models = stack(refiner=None, corrector=None, reflector=None)
+    found, compared = planned(models, each=2, images=2)
+    assert [method.name for method in compared.methods] == [NOISE]
+    assert "noise + prompt is left out: the stack tiny has no refiner." in compared.left_out
+    assert "ReflectionFlow is left out: the stack tiny has no corrector and no reflector." in compared.left_out
+    make(found, compared, [Picker("dark", Dark())], tmp_path, {}, lambda event: None, QUICK)
+    text, page = ((tmp_path / name).read_text() for name in ("paper.md", "paper.html"))
+    assert all(sentence in text and sentence in page for sentence in compared.left_out)
+    shown = [item["id"] for item in json.loads((tmp_path / "paper.json").read_text())["exhibits"]]
+    assert shown == ["table-1", "figure-4-left", "figure-4-middle", "figure-4-right"]
+    assert "who picks from the pictures of noise" in text
+
+
+def test_without_a_refiner_reflection_stays():
+    compared = lineup(stack(refiner=None), 8)
+    assert PROMPT not in compared
+    assert FLOW in compared
+
+
+def test_every_exhibit_is_there(data):
+    assert [item["id"] for item in data["exhibits"]] == [
+        "table-1",
+        "figure-4-left",
+        "figure-4-middle",
+        "figure-4-right",
+        "width-depth",
+        "choices",
+    ]
+
+
+def test_table_one_is_that_of_the_outcomes(finished, data):
+    folder, found = finished[0], ours(data, "table-1")
+    six = ("single_object", "counting")
+    rows = {"base, 1 picture": (NOISE, 1)} | {f"{name}, 6 pictures": (name, 6) for name in (NOISE, PROMPT, FLOW)}
+    for line, (method, budget) in rows.items():
+        assert found[line, "GenEval's tags"]["value"] == pytest.approx(share(folder, method, budget, six), abs=1e-6)
+        for tag in (*six, "composite"):
+            assert found[line, tag]["value"] == pytest.approx(share(folder, method, budget, [tag]), abs=1e-6)
+    gain = found[f"{FLOW} − {NOISE}", "composite"]
+    assert gain["difference"]
+    wanted = found[f"{FLOW}, 6 pictures", "composite"]["value"] - found[f"{NOISE}, 6 pictures", "composite"]["value"]
+    assert gain["value"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_every_number_says_its_interval_and_prompts_and_seeds(finished, data):
+    records = [item for exhibit in data["exhibits"] for item in exhibit["ours"]]
+    assert len(records) > 60
+    for item in records:
+        assert item["low"] <= item["value"] <= item["high"]
+        assert item["pairs"] == 2 * item["prompts"] if item["prompts"] else item["column"] in ("easy", "medium", "hard")
+    text = (finished[0] / "paper.md").read_text()
+    assert "composite (3 × 2)" in text
+    assert "GenEval's tags (6 × 2)" in text
+
+
+def test_the_papers_values_are_labelled_as_theirs_and_never_ours(finished, data):
+    printed = theirs(data, "table-1")
+    assert printed[FLOW, "GenEval's tags"] == 0.91
+    assert printed["base", "counting"] == 0.75
+    assert not any(column == "composite" for _, column in printed)
+    assert theirs(data, "figure-4-middle")[FLOW, "4"] == 0.873
+    assert theirs(data, "figure-4-left")["GPT-4o", "2"] == 0.748
+    assert theirs(data, "figure-4-right")[FLOW, "hard"] == 0.81
+    text, page = ((finished[0] / name).read_text() for name in ("paper.md", "paper.html"))
+    assert "| the paper: ReflectionFlow, 32 pictures | 0.91 | 1.00 | 0.90 | – |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| the paper: ")]
+    assert len(rows) == 4 + 4 + 3 + 2
+    assert not any("[" in line for line in rows)  # they have no intervals
+    assert page.count(">the paper: ") == len(rows)
+    assert all("not ours" in told and "FLUX.1-dev, 1024 × 1024" in told for told in (text, page))
+
+
+def test_the_published_rows_are_geneval_means():
+    for row in published.TABLE_ONE.values():
+        tags = [value for name, value in row.items() if name != published.OVERALL]
+        assert len(tags) == 6
+        assert row[published.OVERALL] == pytest.approx(np.mean(tags), abs=0.006)
+    for name, curve in published.CURVES.items():
+        assert curve[32] == pytest.approx(published.TABLE_ONE[name][published.OVERALL], abs=0.006)
+    assert all(published.BEST_POSSIBLE[n] >= value for c in published.PICKERS.values() for n, value in c.items())
+
+
+def test_other_verifiers_pick_from_the_same_pictures(finished, data):
+    folder, painted, dark = finished
+    assert len(painted) == len(set(painted))  # a replay paints nothing
+    found, results = ours(data, "figure-4-left"), read_results(folder)
+    for budget in results.about.budgets:
+        right = {"single_object": [], "counting": []}
+        with RunDirectory.read(folder / "run") as run:
+            for row in results.rows:
+                tag = results.prompts[row.prompt].tag
+                if row.method == FLOW and tag in right:
+                    steps = [step for step in distinct(run.result(row.search).result.steps) if step.candidate][:budget]
+                    worst = min(range(len(steps)), key=lambda index: steps[index].verdict.score)
+                    right[tag].append(row.correct[worst] == "1")
+        wanted = np.mean([np.mean(values) for values in right.values()])
+        assert found["dark", str(budget)]["value"] == pytest.approx(wanted, abs=1e-6)
+        assert found["random picture", str(budget)]["value"] <= found["best possible (oracle)", str(budget)]["value"]
+    assert dark.asked == sum(len(row.scores) for row in results.rows if row.method == FLOW)
+
+
+def test_the_choices_are_paired_with_reflectionflow_itself(data):
+    found = ours(data, "choices")
+    own = f"{FLOW} (best parent, reflections)"
+    for turned, name in (("best − latest parent", LATEST), ("with − without reflections", SILENT)):
+        moved = found[own, "6"]["value"] - found[name, "6"]["value"]
+        assert found[turned, "6"]["value"] == pytest.approx(moved, abs=1e-5)
+    assert found["best − latest parent", "2"]["value"] == 0  # drafts are everybody's
+
+
+def test_the_widths_stand_at_equal_pictures(data):
+    found = ours(data, "width-depth")
+    assert {line for line, _ in found} == {"width 1, depth 4", "width 2, depth 1", "drafts alone"}
+    assert len({found[line, "1"]["value"] for line in ("width 1, depth 4", "width 2, depth 1", "drafts alone")}) == 1
+
+
+def test_repeating_asks_nothing_and_ends_with_the_same_bytes(finished, tmp_path):
+    before = {name: (finished[0] / name).read_bytes() for name in FILES}
+    painter, dark = Painter(log=tmp_path / "log"), Dark()
+    models = stack(generator=painter, corrector=painter)
+    paper(finished[0], models, [Picker("dark", dark)])
+    assert not (tmp_path / "log").exists()
+    assert dark.asked == 0
+    assert {name: (finished[0] / name).read_bytes() for name in FILES} == before
+    assert verify(finished[0] / "run").ok
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("where", ["painting", "picking"])
+def test_an_interrupted_run_continues_to_the_same_tables(finished, tmp_path, where):
+    def stop(requests):
+        if len((tmp_path / "log").read_text().split()) > 40 or where == "picking":
+            raise Interrupted
+
+    painter, dark = Painter(log=tmp_path / "log"), Dark()
+    models = stack(generator=painter, corrector=painter)
+    if where == "painting":
+        interrupted = stack(generator=painter, corrector=painter, reflector=replace(models.reflector, before=stop))
+        with pytest.raises(Interrupted):
+            paper(tmp_path / "out", interrupted, [Picker("dark", dark)])
+    else:
+        with pytest.raises(Interrupted):
+            paper(tmp_path / "out", models, [Picker("dark", Dark(before=stop))])
+    assert not (tmp_path / "out" / "paper.html").exists()
+    paper(tmp_path / "out", models, [Picker("dark", dark)])
+    painted = (tmp_path / "log").read_text().split()
+    assert len(painted) - len(set(painted)) <= painter.batch_size  # at most the batch in flight is painted again
+    for name in FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_the_page_stands_alone(finished):
+    page = (finished[0] / "paper.html").read_text()
+    assert not re.search(r"<script|https?://|<img", page)
+    assert page.count("<svg") == 3
+    assert page.count("<polygon") >= 3 + 3  # bands
+    assert all((finished[0] / link).exists() for link in re.findall(r'href="([^"#]+)"', page))
+
+
+def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):
+    related, dark = Brightness(), Dark()
+    related.relatives = dark.relatives = frozenset({"red"})
+    models = stack(verifier=related)
+    found, compared = planned(models, each=1, images=2, oracle=True)
+    make(found, compared, [Picker("dark", dark, ("related",))], tmp_path, {}, lambda event: None, QUICK)
+    text, page = ((tmp_path / name).read_text() for name in ("paper.md", "paper.html"))
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert len(titles) >= 4
+    assert all(title.endswith("(oracle)") for title in titles)
+    assert page.count("<table>") == page.count('<li class="warn">Oracle: ')
+    assert "| dark (oracle) |" in text
+
+
+def test_prompts_are_chosen_by_tag():
+    every = Benchmark("tiny", items(5))
+    kept = chosen(every, 2, 4)
+    assert [item.tag for item in kept.items] == ["single_object"] * 2 + ["counting"] * 2 + ["composite"] * 4
+    assert chosen(every, 9, 0).tags == ("single_object", "counting")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["nobody"], "--pick-by nobody: no model is called 'nobody'"),
+        (["scenes-flux"], "--pick-by scenes-flux: it plays generator, not verifier"),
+        (["scenes-clip", "scenes-clip"], "names scenes-clip twice"),
+        (["scenes-oracle"], "labelled training data.*pass --oracle"),
+        (["nowhere.toml"], "--pick-by nowhere.toml: there is no stack file"),
+        (["nobody", "scenes-flux"], "nobody.*\n.*scenes-flux"),
+    ],
+)
+def test_verifiers_that_cannot_pick_are_refused(names, said):
+    from reflectionflow.evaluation.judges import ScenesJudge
+
+    one = Metadata("single_object", "a photo of a star", (Clause("star"),))
+    models = stack(generator=Painter(defaults=replace(Painter().defaults, width=128, height=128)))
+    found = plan(Asked(Benchmark("one", (one,)), stack=models), ScenesJudge())
+    with pytest.raises(MisuseError, match=said):
+        pickers(names, found)
