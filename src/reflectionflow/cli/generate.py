@@ -26,9 +26,11 @@ PromptsFile = Annotated[
     typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
 ]
 Strategy = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="NAME|PATH", help="The search method: noise, prompt, reflection, release, another, or a strategy file."
+        metavar="NAME|PATH",
+        help="The search method: noise, prompt, reflection, release, another, or a strategy file; reflection where the "
+        "stack has reflector and corrector, else noise.",
     ),
 ]
 Images = Annotated[
@@ -82,7 +84,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and
 def generate(
     prompts: Prompts = None,
     prompts_file: PromptsFile = None,
-    strategy: Strategy = "noise",
+    strategy: Strategy = None,
     images: Images = None,
     width: Width = None,
     drafts: Drafts = None,
@@ -106,7 +108,7 @@ def generate(
     interrupted run, and costs nothing when the run is complete. A larger --images adds pictures to it.
     """
     from reflectionflow.cli.ask import Terminal
-    from reflectionflow.request import Request
+    from reflectionflow.request import Request, usual_strategy
 
     options = {
         "width": width,
@@ -119,7 +121,7 @@ def generate(
     terminal = Terminal() if ask else None
     request = Request(
         prompts=tuple(_prompts(prompts or [], prompts_file)),
-        strategy=strategy,
+        strategy=strategy or usual_strategy(stack),
         options={name: value for name, value in options.items() if value is not None},
         images=images,
         seed=seed,
