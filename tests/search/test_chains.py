@@ -130,7 +130,9 @@ def test_reflection_off_needs_no_reflector(tmp_path):
 
 
 def test_no_reflection_is_asked_for_a_picture_the_budget_cannot_paint(tmp_path):
-    result = run(tmp_path, REFLECTION.configured(width=4, drafts=4), images=10)  # 4 drafts, a round of 4, half a round
+    result = run(
+        tmp_path, REFLECTION.configured(width=4, drafts=4, refine=True), images=10
+    )  # 4 drafts, a round of 4, half a round
     assert places(result)[-2:] == [(2, 0), (2, 1)]
     assert result.charged.reflector_calls == result.charged.refiner_calls == 6
     assert result.stop is StopReason.BUDGET
@@ -256,7 +258,7 @@ def test_a_failed_reflection_costs_the_chain_that_picture_and_a_fresh_draft_is_p
 def test_a_refinement_that_cannot_be_painted_leaves_the_prompt_as_it_was(tmp_path, text):
     refiner = Reordered(Rewriter(), lambda answers: [replace(answer, text=text) for answer in answers])
     events = []
-    result = run(tmp_path, REFLECTION.configured(width=2), stack(refiner=refiner), events, images=8)
+    result = run(tmp_path, REFLECTION.configured(width=2, refine=True), stack(refiner=refiner), events, images=8)
     assert {step.candidate.recipe.prompt for step in result.steps} == {"a red star"}
     assert all(step.refined is None for step in result.steps)
     assert {event.failure.reason for event in events if isinstance(event, Failed)} == {
@@ -325,7 +327,7 @@ def test_a_verifier_that_fails_is_no_low_score(tmp_path):
 
 
 def test_a_refined_prompt_is_kept_with_the_picture(tmp_path):
-    result = run(tmp_path, REFLECTION.configured(width=1, drafts=1), images=2)
+    result = run(tmp_path, REFLECTION.configured(width=1, drafts=1, refine=True), images=2)
     corrected = result.steps[1]
     assert isinstance(corrected.refined, RefinedPrompt)
     assert corrected.refined.candidate == corrected.reflection.candidate == result.steps[0].candidate.id

@@ -22,7 +22,7 @@ def test_defaults_are_written_out_in_the_options_of_a_strategy():
         "drafts": 4,
         "parent": "best",
         "reflect": True,
-        "refine": None,
+        "refine": False,
         "sure": 0.9,
         "accept": None,
         "see_verdict": True,

@@ -79,7 +79,7 @@ def test_s03_one_failed_answer_moves_no_other(tmp_path):
 
 def test_s04_pairs_by_id(tmp_path):
     """Scores are in another order than drafts; reflection and refined prompt must be about the parent all the same."""
-    result = run(tmp_path, REFLECTION.configured(width=3, drafts=6), images=15)
+    result = run(tmp_path, REFLECTION.configured(width=3, drafts=6, refine=True), images=15)
     ranks = [step.place for step in top(result.steps[:6], 6)]
     assert ranks != sorted(ranks)
     with RunDirectory.read(tmp_path) as directory:

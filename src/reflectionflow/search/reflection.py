@@ -34,7 +34,7 @@ class ReflectionOptions(ChainOptions):
         default=True, description="A reflector says what is wrong; off: corrected by the prompt alone."
     )
     refine: bool | None = Field(
-        default=None, description="A refiner rewrites the prompt before a correction; absent: if the stack has one."
+        default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."
     )
     sure: float = Field(
         default=0.9,
