@@ -22,8 +22,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(READY) ## Paint a hard prompt, say what is wrong, paint it again; choose, and write a report.
-	@$(BIN)/reflectionflow generate "$(PROMPT)" --images 16 --seed 1 --out demo
+demo: $(READY) ## Paint a hard prompt many times, choose the best picture, write a report.
+	@$(BIN)/reflectionflow generate "$(PROMPT)" --strategy noise --images 16 --seed 1 --out demo
 
 test: $(READY) ## Run the tests (under ten minutes on two cores).
 	@$(BIN)/pytest -q -m "not slow and not gpu"

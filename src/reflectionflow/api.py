@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reflectionflow.request import Consumer, Request, carry_out, carry_out_async, plan, usual_strategy
+from reflectionflow.request import Consumer, Request, carry_out, carry_out_async, plan
 from reflectionflow.runtime import Strategy
 from reflectionflow.runtime.events import ignore
 from reflectionflow.stack import DEFAULT_STACK
@@ -84,7 +84,7 @@ class Result:
 async def agenerate(
     prompt: str,
     *,
-    strategy: str | Path | Strategy | None = None,
+    strategy: str | Path | Strategy = "noise",
     images: int | None = None,
     chains: int | None = None,
     drafts: int | None = None,
@@ -107,8 +107,7 @@ async def agenerate(
     Args:
         prompt: What the picture should show.
         strategy: Name of a search method or of a shipped strategy file, path of a strategy file, or a strategy itself,
-            such as `reflectionflow.search.reflection.REFLECTION.configured(history=0)`; none for reflection where the
-            stack has reflector and corrector, else noise.
+            such as `reflectionflow.search.reflection.REFLECTION.configured(history=0)`.
         images: Pictures to paint at most, drafts and corrections alike, ≥ 1; none for the strategy's default.
         chains: Width of the search: chains that run side by side; none leaves it to the strategy, as for the next five.
         drafts: First drafts, of which the best become chains.
@@ -138,7 +137,7 @@ async def agenerate(
 def generate(
     prompt: str,
     *,
-    strategy: str | Path | Strategy | None = None,
+    strategy: str | Path | Strategy = "noise",
     images: int | None = None,
     chains: int | None = None,
     drafts: int | None = None,
@@ -170,7 +169,7 @@ def _options(**given: Any) -> dict[str, Any]:
 
 def _request(
     prompt: str,
-    strategy: str | Path | Strategy | None,
+    strategy: str | Path | Strategy,
     options: Mapping[str, Any],
     images: int | None,
     seed: int,
@@ -182,7 +181,7 @@ def _request(
 ) -> Request:
     return Request(
         prompts=(prompt,),
-        strategy=usual_strategy(stack) if strategy is None else strategy,
+        strategy=strategy,
         options=options,
         images=images,
         seed=seed,

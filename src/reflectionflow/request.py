@@ -113,20 +113,6 @@ class Plan:
         return sum(search.task.budget.images or 0 for search in self.searches)
 
 
-def usual_strategy(chosen: str | Path | roles.Stack) -> str:
-    """Return the search method of a stack when the user names none: reflection where somebody reflects and corrects.
-
-    Raises:
-        ConfigError: if the stack file cannot be read as TOML.
-        MisuseError: if there is no such stack.
-    """
-    if isinstance(chosen, roles.Stack):
-        there = {role for role in roles.Role if getattr(chosen, role.value) is not None}
-    else:
-        there = {part.role for part in stack.examine(chosen).plan.parts}
-    return "reflection" if {roles.Role.REFLECTOR, roles.Role.CORRECTOR} <= there else "noise"
-
-
 def plan(request: Request) -> Plan:
     """Check a request completely and say what will be done; nothing is painted or written.
 

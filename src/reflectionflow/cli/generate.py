@@ -26,11 +26,9 @@ PromptsFile = Annotated[
     typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
 ]
 Strategy = Annotated[
-    str | None,
+    str,
     typer.Option(
-        metavar="NAME|PATH",
-        help="The search method: noise, prompt, reflection, release, another, or a strategy file; reflection where the "
-        "stack has reflector and corrector, else noise.",
+        metavar="NAME|PATH", help="The search method: noise, prompt, reflection, release, another, or a strategy file."
     ),
 ]
 Images = Annotated[
@@ -84,7 +82,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and
 def generate(
     prompts: Prompts = None,
     prompts_file: PromptsFile = None,
-    strategy: Strategy = None,
+    strategy: Strategy = "noise",
     images: Images = None,
     width: Width = None,
     drafts: Drafts = None,
@@ -108,7 +106,7 @@ def generate(
     interrupted run, and costs nothing when the run is complete. A larger --images adds pictures to it.
     """
     from reflectionflow.cli.ask import Terminal
-    from reflectionflow.request import Request, usual_strategy
+    from reflectionflow.request import Request
 
     options = {
         "width": width,
@@ -121,7 +119,7 @@ def generate(
     terminal = Terminal() if ask else None
     request = Request(
         prompts=tuple(_prompts(prompts or [], prompts_file)),
-        strategy=strategy or usual_strategy(stack),
+        strategy=strategy,
         options={name: value for name, value in options.items() if value is not None},
         images=images,
         seed=seed,
