@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CONFIGS ?= configs/tuning
 GENREF ?= training/genref
 TRIPLETS ?= 9000
-PROMPT ?= a photo of a tree and a house
+PROMPT ?= a photo of an orange square and a blue star
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow check format models clean
