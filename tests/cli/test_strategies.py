@@ -43,7 +43,8 @@ def steps(folder):
 
 
 def test_reflection_from_the_command_line(run):
-    done = run("--strategy", "reflection", "--images", "9", "--width", "3", "--drafts", "3", "--json", "--out", "out")
+    chains = ("--images", "9", "--width", "3", "--drafts", "3", "--refine")
+    done = run("--strategy", "reflection", *chains, "--json", "--out", "out")
     data = json.loads(done.stdout)
     assert done.exit_code == 0
     assert data["spend"]["images"] == 9

@@ -144,6 +144,6 @@ def test_an_answer_that_is_missing_or_doubled_never_reaches_another_item(tmp_pat
     with pytest.raises(ContractError, match=inner.name):
         run_all(
             tmp_path,
-            [search(strategy=REFLECTION.configured(width=3), images=12)],
+            [search(strategy=REFLECTION.configured(width=3, refine=True), images=12)],
             stack(**{role: Reordered(inner, change)}),
         )

@@ -77,6 +77,9 @@ def repair(metadata: Metadata, graph: Graph) -> Repair:
     rules = _rules(metadata)
     kept, missing = _sorted_out(metadata, graph, rules)
     changed = _placed(_completed(kept, missing, set(nouns), rules), rules, set(nouns))
+    if not passes(metadata, changed):  # too crowded: what is asked for alone, laid out anew
+        kept, missing = _sorted_out(metadata, (), rules)
+        changed = _placed(_completed(kept, missing, set(nouns), rules), rules, set(nouns))
     if not passes(metadata, changed):
         raise MisuseError(f"{metadata.prompt!r} asks for more than fits into a picture.")
     anchors = {rule.noun: rule.anchor for rule in rules} | {
