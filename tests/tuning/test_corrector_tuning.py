@@ -198,6 +198,9 @@ def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
     painter = FluxCorrector(options)
     recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5, parent="x", reflection="add a star")
     assert painter.generate([PaintRequest(recipe, Image.new("RGB", (128, 128)))])[0].image.size == (128, 128)
+    saved = json.loads((tmp_path / "model" / "transformer" / "config.json").read_text())
+    assert saved["_class_name"] == "FluxTransformer2DModel", "diffusers loads it without this package"
+    assert str(base) not in json.dumps(saved), "where the base lay is nobody's business"
 
 
 def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, shards, tmp_path):

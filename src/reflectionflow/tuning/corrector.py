@@ -26,6 +26,7 @@ from reflectionflow.models.manifest import write_manifest
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.pair_latents import cached
+from reflectionflow.tuning.saving import tidy_config
 from reflectionflow.tuning.triplets import PUBLISHED, Pixels, Source, TripletData, TripletSection, broken_sentence
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
@@ -211,6 +212,7 @@ class CorrectorProgram:
 def save(program: CorrectorProgram, output: Path, base: str) -> None:
     """Save the LoRA under diffusers' names, or the whole transformer, and how it conditions, in a manifest."""
     import torch
+    from diffusers import FluxTransformer2DModel
 
     output.mkdir(parents=True, exist_ok=True)
     transformer = program.pipe.transformer
@@ -224,6 +226,7 @@ def save(program: CorrectorProgram, output: Path, base: str) -> None:
             type(program.pipe).save_lora_weights(output, weights)
         else:
             transformer.to(torch.bfloat16).save_pretrained(output / TRANSFORMER, safe_serialization=True)
+            tidy_config(output / TRANSFORMER / "config.json", _class_name=FluxTransformer2DModel.__name__)
     kind = LORA if program.config.lora.rank else TRANSFORMER
     alpha = program.config.lora.alpha / program.config.lora.rank if program.config.lora.rank else 1.0
     options = {name: getattr(value, "value", value) for name, value in asdict(program.options).items()}

@@ -8,7 +8,6 @@ prediction of the first stage's model, so that a step is one forward pass.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ from reflectionflow.scenes.world import CANVAS, Priors
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.saving import tidy_config
 from reflectionflow.tuning.vae import save_rows
 
 if TYPE_CHECKING:
@@ -336,21 +336,11 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
         pipe.to(dtype=torch.bfloat16)
         pipe.save_pretrained(output, safe_serialization=True)
     for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
-        _tidy(output / name / "config.json", {"dtype": "float32"} if name.startswith("text") else {})
+        tidy_config(output / name / "config.json", **({"dtype": "float32"} if name.startswith("text") else {}))
     write_manifest(
         output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=GUIDANCE, smallest=CANVAS,
         largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,
     )  # fmt: skip
-
-
-def _tidy(file: Path, more: Mapping[str, str]) -> None:
-    """Drop the folder a part was loaded from out of its configuration, and add `more`.
-
-    transformers loads in the dtype a configuration names, diffusers in float32 unless told: text encoders name float32.
-    """
-    config = json.loads(file.read_text("utf-8"))
-    config.pop("_name_or_path", None)
-    file.write_text(json.dumps({**config, **more}, indent=2) + "\n", "utf-8")
 
 
 def run(

@@ -7,7 +7,6 @@ that to judge, to reflect and to refine. With a [base] table a Qwen2.5-VL of any
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.repaint import repainted
+from reflectionflow.tuning.saving import tidy_config
 from reflectionflow.tuning.vlm_data import (
     DataSection,
     Painted,
@@ -234,11 +234,7 @@ def save_model(vl: VisionLanguage, output: Path) -> None:
         vl.model.to("cpu", torch.bfloat16).save_pretrained(output, safe_serialization=True)
         vl.words.save_pretrained(output)
         vl.processor.save_pretrained(output)
-    file = output / "config.json"
-    data = json.loads(file.read_text("utf-8")) | {"dtype": "float32"}
-    for part in ("text_config", "vision_config"):
-        data[part]["dtype"] = "float32"
-    file.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    tidy_config(output / "config.json", dtype="float32")
 
 
 def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report) -> Mapping[str, float]:

@@ -1,0 +1,22 @@
+"""Configurations of saved models, as others load them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def tidy_config(file: Path, **values: str) -> None:
+    """Drop the folder a model was loaded from out of its `config.json`, parts included, and set some values.
+
+    transformers loads in the dtype a configuration names, diffusers in float32 unless told.
+
+    Args:
+        file: The configuration.
+        **values: What its keys are set to.
+    """
+    config = json.loads(file.read_text("utf-8"))
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        part.pop("_name_or_path", None)
+        part.update({name: value for name, value in values.items() if part is config or name in part})
+    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
