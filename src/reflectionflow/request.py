@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +191,7 @@ def _strategy(request: Request) -> Strategy:
 
 
 def _models(request: Request, strategy: Strategy) -> roles.Stack:
-    """Return the models, after refusing a stack that lacks a role, before any of them loads."""
+    """Return the models the strategy uses, after refusing a stack that lacks a role, before any of them loads."""
     if isinstance(request.stack, roles.Stack):
         models = request.stack
     else:
@@ -202,11 +202,17 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
         lacking = [role for role in roles.Role if role in strategy.needs - played]
         _require([] if examined.problems else [missing_role(strategy, role, str(request.stack)) for role in lacking])
         models = stack.load(request.stack)
-    if request.reviewer is None:
-        return models
-    from reflectionflow.models.person import asking
+    if request.reviewer is not None:
+        from reflectionflow.models.person import asking
 
-    return asking(models, request.reviewer)
+        models = asking(models, request.reviewer)
+    return _used(models, strategy)
+
+
+def _used(models: roles.Stack, strategy: Strategy) -> roles.Stack:
+    """Return the stack without the players a strategy does not need: another one of those makes no other run."""
+    needed = {roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs}
+    return replace(models, **{role.value: None for role in roles.Role if role not in needed})
 
 
 def _value_problems(request: Request) -> list[str]:

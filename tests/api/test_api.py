@@ -7,8 +7,9 @@ import pytest
 
 import reflectionflow as rf
 from reflectionflow import stack
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import MisuseError, RunMismatchError
 from reflectionflow.runtime import events
+from tests.support import world
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ def test_a_stack_is_a_name_a_path_or_the_models_themselves(models, example_stack
     assert again.run == by_path.run
     assert again.best.candidate == by_path.best.candidate
     assert again.paid.images == 0
+
+
+def test_a_role_the_strategy_does_not_use_makes_no_other_run(tmp_path):
+    other = dataclasses.replace(world.Critic(), name="critic@2")
+    first, second = (
+        rf.generate("a disc", images=2, size=(32, 32), stack=models, out=tmp_path / "noise")
+        for models in (world.stack(), world.stack(reflector=other))
+    )
+    assert (first.paid.images, second.paid.images) == (2, 0)
+    how = {"strategy": "reflection", "images": 2, "size": (32, 32), "out": tmp_path / "chains"}
+    rf.generate("a disc", stack=world.stack(), **how)
+    with pytest.raises(RunMismatchError, match=r'reflector \("critic@1" there, "critic@2" now\)'):
+        rf.generate("a disc", stack=world.stack(reflector=other), **how)
 
 
 def test_a_result_is_frozen(models):
