@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from tests.support import world
 
 import reflectionflow as rf
 from reflectionflow import stack
 from reflectionflow.errors import MisuseError, RunMismatchError
 from reflectionflow.runtime import events
-from tests.support import world
 
 
 @pytest.fixture

@@ -115,6 +115,20 @@ def test_descriptions_between_edits_are_left_out():
     assert vlm.parse_reflection("No changes to the color are needed. Move the star up.") == ("move the star up",)
 
 
+@pytest.mark.parametrize(
+    "idle",
+    [
+        "change the color of the star from red to red",
+        "move the red star above the red star",
+        "move the star to the left of the star",
+    ],
+)
+def test_edits_that_change_nothing_are_left_out(idle):
+    assert vlm.parse_reflection(f"a red star at the left. {idle}. add a blue moon") == ("add a blue moon",)
+    with pytest.raises(ValueError, match="names no edit"):
+        vlm.parse_reflection(idle)
+
+
 def test_a_cut_answer_ends_with_its_last_whole_sentence():
     assert vlm.whole_sentences("Add a star. Remove the hea") == "Add a star."
     assert vlm.whole_sentences("add a star\nremove the hea") == "add a star"

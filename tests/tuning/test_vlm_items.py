@@ -21,7 +21,7 @@ from reflectionflow.scenes.world import UNIFORM, draw_scene
 from reflectionflow.tuning.packing import IGNORED, collated, mask_of, packed
 from reflectionflow.tuning.vlm_data import PictureSection, Rendered, covers, roughened
 from reflectionflow.tuning.vlm_items import Known, QuestionSection, Shown, Task, judged, listing, questions, tasks_of
-from reflectionflow.tuning.vlm_model import LossSection, ShapeSection, build, losses, reader
+from reflectionflow.tuning.vlm_model import EAGER, LossSection, ShapeSection, build, losses, reader
 
 SECTION = QuestionSection()
 IMAGE = Image.new("RGB", (128, 128))
@@ -76,7 +76,8 @@ def test_answers_are_true_of_the_picture():
             assert belongs(read(metadata.prompt), Split.TRAIN)
         for item in tasks_of(asked, Task.REFLECT):
             metadata = parse(item.prompt)
-            assert passes(metadata, graph) == (item.answer == NOTHING)
+            assert passes(metadata, graph) == item.answer.endswith(NOTHING)
+            assert item.answer.startswith(f"{listing(graph)}. ")
             assert parse_reflection(item.answer) == repair(metadata, graph).edits[:8]
         for item in tasks_of(asked, Task.REFINE):
             assert keeps(parse(item.prompt), item.answer)
@@ -98,7 +99,7 @@ def test_a_painted_picture_is_asked_about_its_own_prompt():
     mine = [item for item in tasks_of(asked, Task.JUDGE) if metadata.prompt in item.text]
     assert [item.answer for item in mine] == ["no"]
     assert all(item.tag != "counting" for item in tasks_of(asked, Task.JUDGE) if item not in mine)
-    assert tasks_of(asked, Task.REFLECT)[0].answer.startswith("add a red star")
+    assert tasks_of(asked, Task.REFLECT)[0].answer.startswith("a red star at the left. add a red star")
     contradicting = Known(IMAGE, star, parse("a photo of a star"), passed=False)
     told = questions(np.random.default_rng(0), contradicting, QuestionSection(own=1.0), FULL)
     assert "a photo of a star" not in {item.prompt for item in told}, "the rules and the graph disagree"
@@ -108,7 +109,7 @@ def test_an_empty_picture_is_asked_about_too():
     known = Known(IMAGE, (), parse("a photo of a red star"), passed=False)
     asked = questions(np.random.default_rng(0), known, SECTION, SCENES)
     assert [item.answer for item in asked[:2]] == ["nothing", "no"]
-    assert tasks_of(asked, Task.REFLECT)[0].answer == "add a red star in the middle"
+    assert tasks_of(asked, Task.REFLECT)[0].answer == "nothing. add a red star in the middle"
     assert len(questions(np.random.default_rng(0), Known(IMAGE, ()), SECTION, SCENES)) == 1
 
 
@@ -116,7 +117,9 @@ def shown_of(seed):
     return Rendered(PictureSection(), QuestionSection(true=1, near=1), SCENES).draw(np.random.default_rng(seed))
 
 
-def test_packed_questions_give_what_single_ones_do(vl):
+@pytest.mark.parametrize("attention", ["sdpa", EAGER])
+def test_packed_questions_give_what_single_ones_do(vl, attention):
+    vl.model.set_attn_implementation(attention)
     shown = [shown_of(seed) for seed in (1, 2, 3)]
     pixels, grid, places = vl.seen([item.image for item in shown])
     rows = [packed(vl, item, 8, 8, SCENES) for item in shown]

@@ -90,7 +90,7 @@ class ScenesVlmOptions(VlmOptions):
         default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N."
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="Precision of the weights.")
-    reflection_tokens: int = Field(default=96, gt=0, description="Longest reflection in tokens.")
+    reflection_tokens: int = Field(default=128, gt=0, description="Longest reflection in tokens.")
     prompt_tokens: int = Field(default=96, gt=0, description="Longest refined prompt in tokens.")
 
 

@@ -159,6 +159,10 @@ _NOTHING = re.compile(
     r"looks? (?:good|correct)|(?:it|everything) (?:is|looks|matches)\b|already correct)",
     re.IGNORECASE,
 )
+_IDLE = re.compile(
+    r"\bfrom (?P<one>\w+) to (?P=one)$|^\w+ (?P<two>the .+?) (?:to the )?(?:above|below|left of|right of) (?P=two)$"
+)
+"""Edits that change nothing: a colour to itself, or an object moved relative to itself."""
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•–—]+|#+|\(?\d{1,2}[.)])\s*", re.MULTILINE)
 _END = re.compile(r"(?<=[.!?;])\s+|\s*\n+\s*")
@@ -190,7 +194,8 @@ def parse_reflection(raw: str) -> tuple[str, ...]:
     """Read the edits out of a model's answer.
 
     Sentences count that command ("Move the star …") or oblige ("The star should …"); introductions and descriptions
-    between them do not. At most `MOST_EDITS`, the first ones.
+    between them do not, nor do edits that change nothing ("change the color from red to red"). At most `MOST_EDITS`,
+    the first ones.
 
     Returns:
         The edits without final stops, their first letter small; empty when the model says that nothing is to correct.
@@ -208,6 +213,7 @@ def parse_reflection(raw: str) -> tuple[str, ...]:
         and len(sentence) <= LONGEST_EDIT
         and (_IMPERATIVE.match(sentence) or _OBLIGATION.search(sentence))
         and not _NOTHING.match(sentence)
+        and not _IDLE.search(sentence)
     ]
     if edits:
         return tuple(dict.fromkeys(edits))[:MOST_EDITS]

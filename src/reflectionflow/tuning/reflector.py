@@ -41,7 +41,7 @@ from reflectionflow.tuning.vlm_data import (
 )
 from reflectionflow.tuning.vlm_examination import Examined, claims, drawn, judge_metrics, one_auroc, text_metrics
 from reflectionflow.tuning.vlm_items import Task
-from reflectionflow.tuning.vlm_model import LossSection, ShapeSection, build, losses, reader
+from reflectionflow.tuning.vlm_model import EAGER, LossSection, ShapeSection, build, losses, reader
 from reflectionflow.tuning.vlm_pool import labelled
 
 if TYPE_CHECKING:
@@ -256,7 +256,10 @@ def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report
         torch.set_num_threads(config.run.threads)
     with main_process_first():
         sources = sources_of(config, preparing)
-    program = VlmProgram(config, model_of(config, PartialState().device), sources)
+    vl = model_of(config, PartialState().device)
+    if PartialState().device.type == "cpu":
+        vl.model.set_attn_implementation(EAGER)
+    program = VlmProgram(config, vl, sources)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
         return {}

@@ -1,7 +1,8 @@
 """What a vision-language model is asked while it learns: questions about one picture, and their right answers.
 
 All answers come from what the picture is known to show: a scene, or what detector A sees. Each question stands alone;
-no answer can be told from another one.
+no answer can be told from another one. A reflection is thought aloud, as in GenRef-CoT: first what the picture shows,
+then the edits; the small model finds half again as many faults that way (docs/log.md).
 """
 
 from __future__ import annotations
@@ -137,11 +138,9 @@ def questions(
             continue
         edits, refined = answer
         if number < section.reflect:
-            asked.append(
-                Asked(
-                    Task.REFLECT, reflect_instruction(prompt.prompt, wording=wording), edits, prompt.tag, prompt.prompt
-                )
-            )
+            told = reflect_instruction(prompt.prompt, wording=wording)
+            thought = f"{listing(known.graph)}{JOIN}{edits}"
+            asked.append(Asked(Task.REFLECT, told, thought, prompt.tag, prompt.prompt))
         if number < section.refine:
             told = refine_instruction(prompt.prompt, prompt.prompt, wording=wording)
             asked.append(Asked(Task.REFINE, told, refined, prompt.tag, prompt.prompt))
