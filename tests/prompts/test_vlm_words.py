@@ -86,7 +86,9 @@ def test_any_answer_gives_clean_edits_or_a_sentence(raw):
     [
         "nothing to correct", "Nothing to correct.", "No changes needed!", "No further edits are required.", "None.",
         "The image already matches the prompt.", "- No corrections are necessary", "n/a", "Everything is correct.",
-        "The picture fully matches the description, nothing to change.",
+        "The picture fully matches the description, nothing to change.", "Nothing needs to be changed.", "None needed.",
+        "Nothing is wrong with this image.", "It matches the prompt perfectly.", "Everything looks good.", "Nothing else.",
+        "It is already correct.", "Looks good!", "There is nothing to correct.",
     ],
 )  # fmt: skip
 def test_many_ways_to_find_no_fault(raw):
@@ -98,6 +100,19 @@ def test_many_ways_to_find_no_fault(raw):
 )
 def test_what_names_no_edit_is_refused(raw):
     with pytest.raises(ValueError, match="answer"):
+        vlm.parse_reflection(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "It is missing a red star.", "Nothing in the image shows the star.", "None of the objects are red.",
+        "Everything is wrong.", "The image matches only partly.", "The image matches neither object.",
+        "It looks nothing like a star.", "It is not correct.", "The image does not match the prompt.",
+    ],
+)  # fmt: skip
+def test_a_complaint_without_an_edit_is_no_praise(raw):
+    with pytest.raises(ValueError, match="names no edit"):
         vlm.parse_reflection(raw)
 
 

@@ -153,12 +153,17 @@ _VERBS = (
 )
 _IMPERATIVE = re.compile(rf"(?:please |then |and |also |finally, |next, )*(?:{_VERBS})\b", re.IGNORECASE)
 _OBLIGATION = re.compile(r"\b(?:should|must|needs? to|has to|have to)\b", re.IGNORECASE)
+_FINE = r"(?:correct|fine|good|great|right|perfect|accurate|ok(?:ay)?|in order|as (?:asked|described|it should be))\b"
 _NOTHING = re.compile(
-    r"^(?:nothing\b|none\b|n/?a$|no$|no (?:further |other |more )?(?:edit|change|correction|modification|adjustment)|"
-    r"(?:the |this )?(?:image|picture|photo)(?: already)? (?:fully |correctly |perfectly )?match|"
-    r"looks? (?:good|correct)|(?:it|everything) (?:is|looks|matches)\b|already correct)",
+    r"^(?:there(?:'s| is) )?(?:nothing(?: else| more| further)?(?:$|[ ,](?:to\b|needs?\b|has to\b|must\b|should\b|is "
+    r"(?:wrong|missing|needed)))|none(?:$| (?:is |are )?(?:needed|required|necessary))|n/?a$|no$|"
+    r"no (?:further |other |more )?(?:edit|change|correction|modification|adjustment))|"
+    r"^(?:the |this )?(?:image|picture|photo|everything|it)(?: already)?(?: fully| correctly| perfectly| exactly)* "
+    rf"(?:match(?:es)?\b(?! (?:only|neither|partly|partially|nothing|none))|(?:is|looks)(?: already| all)* {_FINE})|"
+    rf"^(?:looks|already) {_FINE}",
     re.IGNORECASE,
 )
+"""Praise; a complaint that begins alike ("none of the stars is red", "it is missing a star") is none."""
 _IDLE = re.compile(
     r"\bfrom (?P<one>\w+) to (?P=one)$|^\w+ (?P<two>the .+?) (?:to the )?(?:above|below|left of|right of) (?P=two)$"
 )
