@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reflectionflow.genref.card import card, card_of_edits
 from reflectionflow.genref.pairs import Pair
-from reflectionflow.genref.pool import Painter, Pool
+from reflectionflow.genref.pool import Painter, Pool, prompts_a_round
 from reflectionflow.genref.shards import Triplet, write_shards
 from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
 
@@ -44,16 +44,18 @@ def shares(sources: Sequence[Source], triplets: int) -> dict[Source, int]:
     return counts
 
 
-def pairs_of(source: Source, pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
-    """Return the pairs of one source."""
+def pairs_of(source: Source, pool: Pool, asked: Mapping[Source, int], seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return the pairs of one source, as many as are asked of it at most."""
+    wanted = asked[source]
+    size = prompts_a_round(max(asked.get(shared, 0) for shared in (Source.RULE, Source.RETOUCH)))
     if source is Source.RULE:
-        return rule.pairs(pool, wanted, seed, drops)
+        return rule.pairs(pool, wanted, size, seed, drops)
     if source is Source.REWARD:
         return scored.reward_pairs(pool, wanted, seed, drops)
     if source is Source.LENGTH:
         return scored.length_pairs(pool, wanted, seed, drops)
     if source is Source.RETOUCH:
-        return retouch.pairs(pool, wanted, seed, drops)
+        return retouch.pairs(pool, wanted, size, seed, drops)
     return editing.pairs(wanted, seed, drops)
 
 
@@ -86,9 +88,9 @@ def build(
     """
     pool = Pool(paint, folder / "runs")
     found, dropped, asked = dict[Source, list[Pair]](), {}, shares(sources, triplets)
-    for source, wanted in asked.items():
+    for source in asked:
         drops: Counter[str] = Counter()
-        found[source] = pairs_of(source, pool, wanted, seed, drops)
+        found[source] = pairs_of(source, pool, asked, seed, drops)
         dropped[source.value] = dict(sorted(drops.items()))
     numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
 

@@ -18,7 +18,7 @@ from PIL import Image
 from reflectionflow.geneval import Metadata, decide
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
-from reflectionflow.genref.pool import Picture, Pool, prompts_a_round
+from reflectionflow.genref.pool import Picture, Pool
 from reflectionflow.genref.repair import repair
 from reflectionflow.genref.retouch import graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
@@ -30,10 +30,12 @@ MOST_OBJECTS = 5
 ATTEMPTS = 4
 
 
-def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
-    """Return up to `wanted` pairs from the pictures of the rule source's prompts, which are painted once for both."""
+def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Return up to `wanted` pairs from the pictures of the rule source's prompts, which are painted once for both.
+
+    Arguments as in `rule.pairs`.
+    """
     found: list[Pair] = []
-    size = prompts_a_round(wanted)
     for turn in range(rule.ROUNDS):
         chosen = rule.prompts_of_round(turn, size)
         if len(found) >= wanted or not chosen:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, zip_longest
 
 from reflectionflow.geneval import Metadata, decide
 from reflectionflow.genref.pairs import Pair, joined, nearest, without_doubles
-from reflectionflow.genref.pool import Picture, Pool, prompts_a_round
+from reflectionflow.genref.pool import Picture, Pool
 from reflectionflow.genref.teacher import reflect
 from reflectionflow.genref.teaching import GraphTeacher
 from reflectionflow.models.detector import graded
@@ -21,10 +21,12 @@ MOST = 3
 ROUNDS = 40
 
 
-def prompts_of(number: int) -> list[Metadata]:
+@lru_cache(maxsize=2)
+def prompts_of(number: int) -> tuple[Metadata, ...]:
     """Return the first prompts of training, tag after tag in turn; single objects, which seldom fail, come last."""
-    by_tag = [[item for item in suite(Split.TRAIN, number) if item.tag == tag] for tag in (*TAGS[1:], TAGS[0])]
-    return [item for item in chain.from_iterable(zip_longest(*by_tag)) if item is not None]
+    asked = suite(Split.TRAIN, number)
+    by_tag = [[item for item in asked if item.tag == tag] for tag in (*TAGS[1:], TAGS[0])]
+    return tuple(item for item in chain.from_iterable(zip_longest(*by_tag)) if item is not None)
 
 
 def prompts_of_round(turn: int, size: int) -> dict[str, Metadata]:
@@ -33,10 +35,17 @@ def prompts_of_round(turn: int, size: int) -> dict[str, Metadata]:
     return {item.prompt: item for item in asked[turn * size : (turn + 1) * size]}
 
 
-def pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
-    """Paint and pair until there are enough pairs or no more prompts; prompts that always or never pass are dropped."""
+def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) -> list[Pair]:
+    """Paint and pair until there are enough pairs or no more prompts; prompts that always or never pass are dropped.
+
+    Args:
+        pool: Paints.
+        wanted: How many pairs at most.
+        size: Prompts of a round; the rounds are runs that others read too (`retouch`), so they must agree on it.
+        seed: Of the noise and of the teacher's order.
+        drops: Counts what is left out, by reason.
+    """
     found: list[Pair] = []
-    size = prompts_a_round(wanted)
     for turn in range(ROUNDS):
         chosen = prompts_of_round(turn, size)
         if len(found) >= wanted or not chosen:

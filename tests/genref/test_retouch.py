@@ -1,0 +1,140 @@
+"""Retouch: a picture and the same ground with what should be there, and a pool that the rule source paints for both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from reflectionflow.genref.build import SHARE, Source, build
+from reflectionflow.genref.edits import carried_out, parse_edit
+from reflectionflow.genref.graph import graph_of
+from reflectionflow.genref.pool import SIDE, Picture
+from reflectionflow.genref.repair import passes, repair
+from reflectionflow.genref.retouch import graph_of_things, things_of
+from reflectionflow.genref.shards import read_triplets, shards_of
+from reflectionflow.genref.sources import retouch, rule
+from reflectionflow.models.detector import OracleOptions, OracleVerifier
+from reflectionflow.roles import Painting
+from reflectionflow.runs import RunDirectory
+from reflectionflow.runtime import Search, run_searches
+from reflectionflow.scenes.claims import detections
+from reflectionflow.scenes.prompts import parse
+from reflectionflow.scenes.renderer import render
+from reflectionflow.scenes.splits import held_out_colors
+from reflectionflow.scenes.world import Scene, Thing
+from reflectionflow.search.noise import NOISE
+from tests.support.running import task
+from tests.support.world import Painter, stack
+
+STAR, HEART, RING = (
+    Thing("star", "red", 32.0, 40.0, 36.0),
+    Thing("heart", "yellow", 92.0, 40.0, 36.0),
+    Thing("ring", "green", 64.0, 96.0, 36.0),
+)
+
+
+def pictured(folder, prompt, *things, place=0, background="gray"):
+    """A rendered scene as the pool gives it, with what a perfect detector sees."""
+    scene = Scene(things, background)
+    path = folder / f"{place}.png"
+    render(scene).save(path)
+    found = detections(scene)
+    return Picture(prompt, place, f"candidate:{place}", 7, 0.5, path, found, graph_of(found, SIDE))
+
+
+def pairs_of(picture, seed=0, number=0, drops=None):
+    return list(retouch.of_picture(parse(picture.prompt), picture, seed, number, Counter() if drops is None else drops))
+
+
+def test_a_picture_that_fails_its_prompt_gives_its_repair_and_an_edit_that_says_what_changed(tmp_path):
+    picture = pictured(tmp_path, "a photo of a blue star", STAR, HEART)
+    fixed, edited = pairs_of(picture)
+    assert fixed.edits == repair(parse(picture.prompt), picture.graph).edits
+    assert (fixed.prompt, fixed.subset, fixed.thought) == (picture.prompt, "editing", None)
+    assert passes(parse(picture.prompt), fixed.enhanced_graph)
+    assert not passes(parse(picture.prompt), fixed.flawed_graph)
+    assert (fixed.provenance["verb"], edited.provenance["verb"] in retouch.VERBS) == ("repair", True)
+    assert fixed.provenance["retouched"]["candidate"] == picture.candidate
+    shown = graph_of_things(things_of(picture.graph))
+    assert carried_out(parse_edit(edited.edits[0]), shown, edited.enhanced_graph)
+
+
+def test_a_picture_that_passes_gives_an_edit_alone(tmp_path):
+    (pair,) = pairs_of(pictured(tmp_path, "a photo of a red star", STAR, HEART))
+    assert pair.provenance["verb"] in retouch.VERBS
+    assert len(pair.edits) == 1
+
+
+def test_the_target_shows_what_is_wanted_on_the_same_ground(tmp_path):
+    (pair, *_) = pairs_of(pictured(tmp_path, "a photo of a blue star", STAR, background="sand"))
+    flawed, enhanced = (np.asarray(part(), dtype=float) for part in (pair.flawed, pair.enhanced))
+    away = np.ones(flawed.shape[:2], dtype=bool)
+    away[12:68, 4:60] = False
+    assert np.abs(flawed - enhanced)[away].mean() < 1
+    assert np.abs(flawed - enhanced)[~away].mean() > 10
+
+
+def test_edits_depend_on_seed_place_and_number_alone(tmp_path):
+    picture = pictured(tmp_path, "a photo of a red star", STAR, HEART)
+
+    def told(place=0, **more):
+        return tuple(pair.edits for pair in pairs_of(replace(picture, place=place), **more))
+
+    assert told() == told()
+    for name in ("seed", "number", "place"):
+        assert len({told(**{name: value}) for value in range(8)}) > 1
+
+
+def test_what_gives_no_pair_is_counted_with_its_reason(tmp_path):
+    drops = Counter()
+    crowd = [replace(STAR, x=20.0 + 17 * number) for number in range(retouch.MOST_OBJECTS + 1)]
+    assert pairs_of(pictured(tmp_path, "a photo of a red star", *crowd), drops=drops) == []
+    assert drops == {"too many objects are seen": 1}
+    noun, color = sorted(held_out_colors())[0]
+    picture = pictured(tmp_path, f"a photo of a {color} {noun}", STAR)
+    assert all(pair.provenance["verb"] != "repair" for pair in pairs_of(picture, drops=drops))
+    assert drops["the repair is empty, or shows what training must not see"] == 1
+    empty = pictured(tmp_path, "a photo of a red star")
+    assert [pair.provenance["verb"] for pair in pairs_of(empty, drops=drops)] == ["repair"]
+    assert drops["the picture does not allow the edit"] == 1
+
+
+@dataclass
+class Draughtsman(Painter):
+    """Draws what a prompt asks for, and with every other seed leaves its colours or an object out."""
+
+    def _paint(self, request):
+        graph = repair(parse(request.recipe.prompt), ()).graph
+        things = things_of(graph)
+        if request.recipe.seed % 2:
+            things = things[1:] or (replace(things[0], color="black"),)
+        return Painting(request.id, render(Scene(things)), request.recipe.steps)
+
+
+@pytest.mark.trained
+def test_rule_and_retouch_share_a_pool_whatever_is_asked_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(rule, "IMAGES", 2)
+    models = stack(generator=Draughtsman())
+
+    def paint(prompts, images, seed, folder):
+        asked = [Search(replace(task(prompt, seed, images=images), width=128, height=128), NOISE) for prompt in prompts]
+        with RunDirectory.open(folder, {"prompts": list(prompts)}) as run:
+            run_searches(asked, models, run)
+
+    assert SHARE["rule"] != SHARE["retouch"]
+    manifest = build([Source.RULE, Source.RETOUCH], 10, 3, tmp_path, paint, {})
+    assert manifest["asked"] == {"rule": 4, "retouch": 6}
+    assert manifest["subsets"].keys() == {"rule", "editing"}
+    with RunDirectory.read(tmp_path / "runs" / "rule-0") as run:
+        assert {len(stored.result.steps) for stored in run.results()} == {rule.IMAGES}
+    skipped = Counter()
+    repaired = [
+        found for found in read_triplets(shards_of(tmp_path), skipped) if found.provenance.get("verb") == "repair"
+    ]
+    assert repaired
+    detector = OracleVerifier(OracleOptions())
+    seen = [graph_of(found, SIDE) for found in detector.detections([found.good for found in repaired])]
+    assert np.mean([passes(parse(item.prompt), graph) for item, graph in zip(repaired, seen, strict=True)]) > 0.6
