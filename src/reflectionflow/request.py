@@ -210,9 +210,9 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
 
 
 def _used(models: roles.Stack, strategy: Strategy) -> roles.Stack:
-    """Return the stack without the players a strategy does not need: another one of those makes no other run."""
-    needed = {roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs}
-    return replace(models, **{role.value: None for role in roles.Role if role not in needed})
+    """Return the stack without the players a strategy makes no use of: another one of those makes no other run."""
+    used = {roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs, *strategy.welcomes}
+    return replace(models, **{role.value: None for role in roles.Role if role not in used})
 
 
 def _value_problems(request: Request) -> list[str]:

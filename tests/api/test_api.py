@@ -10,6 +10,7 @@ import reflectionflow as rf
 from reflectionflow import stack
 from reflectionflow.errors import MisuseError, RunMismatchError
 from reflectionflow.runtime import events
+from reflectionflow.search.reflection import REFLECTION
 
 
 @pytest.fixture
@@ -48,6 +49,14 @@ def test_a_role_the_strategy_does_not_use_makes_no_other_run(tmp_path):
     rf.generate("a disc", stack=world.stack(), **how)
     with pytest.raises(RunMismatchError, match=r'reflector \("critic@1" there, "critic@2" now\)'):
         rf.generate("a disc", stack=world.stack(reflector=other), **how)
+
+
+def test_a_role_the_strategy_only_welcomes_is_used_where_it_is_there(tmp_path):
+    strategy = REFLECTION.configured(width=1, drafts=1, refine=None)
+    how = {"strategy": strategy, "images": 2, "size": (32, 32)}
+    with_one = rf.generate("a disc", stack=world.stack(), out=tmp_path / "with", **how)
+    without = rf.generate("a disc", stack=world.stack(refiner=None), out=tmp_path / "without", **how)
+    assert [result.spend.refiner_calls for result in (with_one, without)] == [1, 0]
 
 
 def test_a_result_is_frozen(models):

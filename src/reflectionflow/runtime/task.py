@@ -79,6 +79,7 @@ class Strategy:
         nested: True when a larger budget's pictures contain a smaller one's, so that one run serves every smaller
             budget.
         needs: Roles the stack must fill besides generator and verifier.
+        welcomes: Roles it makes use of where the stack fills them.
         summary: One line for lists and help.
         options: Named options `run` was built with; part of the identity of a search.
         images: Pictures to paint for each prompt when the user does not say; none leaves it to the program.
@@ -88,6 +89,7 @@ class Strategy:
     run: SearchFunction
     nested: bool
     needs: frozenset[Role] = frozenset()
+    welcomes: frozenset[Role] = frozenset()
     summary: str = ""
     options: Settings = ()
     images: int | None = None

@@ -59,6 +59,7 @@ class StrategySpec(Generic[OptionsT]):
         needs: Returns the roles the stack must fill besides generator and verifier.
         nested: As in `Strategy`, whatever the options.
         summary: One line for lists and help.
+        welcomes: Returns the roles it makes use of where the stack fills them.
     """
 
     name: str
@@ -67,6 +68,7 @@ class StrategySpec(Generic[OptionsT]):
     needs: Callable[[OptionsT], frozenset[Role]]
     nested: bool
     summary: str = ""
+    welcomes: Callable[[OptionsT], frozenset[Role]] = lambda options: frozenset()
 
     def configured(self, **given: Any) -> Strategy:
         """Return the method with these options, and its defaults for the others.
@@ -87,6 +89,7 @@ class StrategySpec(Generic[OptionsT]):
             run=run,
             nested=self.nested,
             needs=self.needs(options),
+            welcomes=self.welcomes(options),
             summary=self.summary,
             options=settings(options.model_dump(mode="json")),
         )

@@ -79,6 +79,10 @@ def _needs(options: ReflectionOptions) -> frozenset[Role]:
     return frozenset(role for role, needed in wanted.items() if needed)
 
 
+def _welcomes(options: ReflectionOptions) -> frozenset[Role]:
+    return frozenset({Role.REFINER} if options.refine is None else ())
+
+
 REFLECTION = StrategySpec(
     "reflection",
     ReflectionOptions,
@@ -86,4 +90,5 @@ REFLECTION = StrategySpec(
     _needs,
     nested=True,
     summary="The best drafts become chains: say what is wrong, paint it again; the best of everything wins.",
+    welcomes=_welcomes,
 )
