@@ -200,8 +200,8 @@ class Verifier(Protocol):
     worker: Worker
     batch_size: int
 
-    def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
-        """Give each picture a score in [0, 1], or say why there is none."""
+    def judge(self, questions: Sequence[Question]) -> Sequence[Verdict | Failure]:
+        """Give each picture a score in [0, 1], or say why there is none; a `Failure` that may pass is tried again."""
 
 
 @runtime_checkable
@@ -212,8 +212,8 @@ class Reflector(Protocol):
     worker: Worker
     batch_size: int
 
-    def reflect(self, items: Sequence[ReflectRequest]) -> Sequence[Reflection]:
-        """Criticise each picture; an empty text means nothing to correct."""
+    def reflect(self, items: Sequence[ReflectRequest]) -> Sequence[Reflection | Failure]:
+        """Criticise each picture; an empty text means nothing to correct. Failures as in `Verifier`."""
 
 
 @runtime_checkable
@@ -224,8 +224,8 @@ class Refiner(Protocol):
     worker: Worker
     batch_size: int
 
-    def refine(self, items: Sequence[RefineRequest]) -> Sequence[RefinedPrompt]:
-        """Rewrite each prompt, keeping what the user asked for."""
+    def refine(self, items: Sequence[RefineRequest]) -> Sequence[RefinedPrompt | Failure]:
+        """Rewrite each prompt, keeping what the user asked for. Failures as in `Verifier`."""
 
 
 @dataclass(frozen=True)

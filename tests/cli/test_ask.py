@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 from tests.support.running import run_all, search
 from tests.support.stacks import PLUGINS, ROOT, tiny_stack
-from tests.support.world import Brightness, Critic, stack
+from tests.support.world import Brightness, Critic, Reordered, stack
 
 from reflectionflow.models.person import InTurn, Person, Review, asking
 from reflectionflow.roles import ReflectRequest, Worker
 from reflectionflow.runs import RunDirectory
 from reflectionflow.search.reflection import REFLECTION
-from reflectionflow.types import Candidate, Recipe, Reflection
+from reflectionflow.types import Candidate, Failure, Recipe, Reflection
 
 PROMPT = "a red star"
 
@@ -70,6 +70,27 @@ def test_a_failed_suggestion_leaves_the_word_to_the_person():
     says = Says(lambda item: "redder")
     assert Person(says, Mute()).reflect([request()])[0].text == "redder"
     assert says.shown[0].suggestion.failure == "No words came."
+
+
+def test_an_adviser_out_of_reach_is_asked_again_before_the_person_is(tmp_path):
+    tries = []
+
+    def at_first(answers):
+        tries.append(answers)
+        return answers if len(tries) > 1 else [Failure(item.candidate, "time-out", transient=True) for item in answers]
+
+    says = Says(lambda item: "more light")
+    models = asking(stack(reflector=Reordered(Critic(), at_first)), says)
+    result = run_all(tmp_path, [search(strategy=REFLECTION.configured(width=1, drafts=1), images=2)], models)[0]
+    assert result.steps[1].candidate.recipe.reflection == "more light"
+    assert (len(tries), len(says.shown)) == (2, 1)
+
+
+def test_an_adviser_out_of_reach_for_good_leaves_the_word_to_the_person():
+    away = Reordered(Critic(), lambda answers: [Failure(item.candidate, "gone") for item in answers])
+    says = Says(lambda item: "redder")
+    assert Person(says, away).reflect([request()])[0].text == "redder"
+    assert says.shown[0].suggestion.failure == "gone"
 
 
 @pytest.mark.parametrize("adviser", [Critic(), None], ids=["with a model", "alone"])

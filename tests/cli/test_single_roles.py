@@ -22,6 +22,7 @@ def run(tmp_path, monkeypatch):
     tiny_stack(tmp_path / "tiny.toml")
     tiny_stack(tmp_path / "bare.toml", reflector=None, refiner=None, corrector=None)
     tiny_stack(tmp_path / "unable.toml", verifier="UNABLE", reflector="UNABLE", refiner="UNABLE")
+    tiny_stack(tmp_path / "away.toml", verifier="AWAY", reflector="AWAY", refiner="AWAY")
     Image.new("RGB", (20, 10), (51, 51, 51)).save("grey.png")
     Image.new("RGB", (16, 16), (255, 255, 255)).save("white.png")
     (tmp_path / "text.png").write_text("no picture")
@@ -124,6 +125,13 @@ def test_a_failure_is_told_with_exit_code_1(run, command, role):
     assert done.exit_code == 1
     assert json.loads(done.stdout)["failure"]
     assert done.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(("command", "role"), ROLES, ids=["judge", "reflect", "refine"])
+def test_a_model_that_cannot_be_reached_is_a_sentence(run, command, role):
+    done = run(*(part.format("grey.png") for part in command), stack="away.toml")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: The server did not answer.\n"
 
 
 @pytest.mark.parametrize("verb", ["judge", "reflect"])

@@ -6,7 +6,7 @@ from pydantic import Field
 from tests.support.world import Brightness, Critic, Painter, Rewriter
 
 from reflectionflow.stack import ModelOptions, ModelSpec, Role
-from reflectionflow.types import RefinedPrompt, Reflection, Verdict
+from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict
 
 
 class NoOptions(ModelOptions):
@@ -32,8 +32,20 @@ class Unable:
         return [RefinedPrompt(item.id, self.name, failure="No words came.") for item in items]
 
 
+class Away:
+    """Plays every role of words, and cannot be reached."""
+
+    name, worker, batch_size = "away@1", Painter.worker, 4
+
+    def judge(self, items):
+        return [Failure(item.id, "The server did not answer.", transient=True) for item in items]
+
+    reflect = refine = judge
+
+
 PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
 BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
 CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
 REWRITER = ModelSpec((Role.REFINER,), NoOptions, lambda options: Rewriter())
 UNABLE = ModelSpec((Role.VERIFIER, Role.REFLECTOR, Role.REFINER), NoOptions, lambda options: Unable())
+AWAY = ModelSpec((Role.VERIFIER, Role.REFLECTOR, Role.REFINER), NoOptions, lambda options: Away())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +17,15 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Judge a picture: how well it shows a prompt, from 0 to 1."""
-    from reflectionflow.cli.pictures import candidate_of, models_with, read_picture
+    from reflectionflow.cli.pictures import candidate_of, models_with, only, read_picture, tell_answer
     from reflectionflow.roles import Question, Role
 
     picture = read_picture(image)
     _, verifier = models_with(stack, Role.VERIFIER, prompt)
-    verdict = verifier.judge([Question(candidate_of(picture, prompt), picture, prompt)])[0]
-    if as_json:
-        told = {"score": verdict.score, "aspects": dict(verdict.aspects), "rationale": verdict.rationale}
-        about = {"image": str(image), "prompt": prompt, "verifier": verdict.verifier}
-        typer.echo(json.dumps({**about, **told, "failure": verdict.failure}, ensure_ascii=False))
-    if verdict.failure is not None:
-        tell(f"Error: {verdict.failure}")
-        raise typer.Exit(1)
+    verdict = only(verifier.judge([Question(candidate_of(picture, prompt), picture, prompt)]))
+    about = {"image": str(image), "prompt": prompt, "verifier": verdict.verifier}
+    told = {"score": verdict.score, "aspects": dict(verdict.aspects), "rationale": verdict.rationale}
+    tell_answer({**about, **told}, verdict.failure, as_json=as_json)
     tell(f"Score: {verdict.score:.4f} ({verdict.verifier})")
     for name, score in verdict.aspects:
         tell(f"  {name}: {score:.4f}")

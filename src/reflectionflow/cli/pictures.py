@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,3 +75,27 @@ def models_with(stack: str, role: Role, prompt: str) -> tuple[Stack, Any]:
     if problems:
         raise MisuseError(" ".join(problems))
     return models, getattr(models, role.value)
+
+
+def only(answers: Sequence[Any]) -> Any:
+    """Return a model's answer to its one question.
+
+    Raises:
+        ModelError: if it could not be asked.
+    """
+    from reflectionflow.errors import ModelError
+    from reflectionflow.types import Failure
+
+    (answer,) = answers
+    if isinstance(answer, Failure):
+        raise ModelError(answer.reason)
+    return answer
+
+
+def tell_answer(data: Mapping[str, Any], failure: str | None, *, as_json: bool) -> None:
+    """Print an answer as one JSON object if that is wanted; end with exit code 1 where it is a failure."""
+    if as_json:
+        typer.echo(json.dumps({**data, "failure": failure}, ensure_ascii=False))
+    if failure is not None:
+        tell(f"Error: {failure}")
+        raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,20 +25,16 @@ def refine(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Refine a prompt: rewrite it after a look at a picture painted from it."""
-    from reflectionflow.cli.pictures import candidate_of, models_with, read_picture
+    from reflectionflow.cli.pictures import candidate_of, models_with, only, read_picture, tell_answer
     from reflectionflow.roles import RefineRequest, Role
 
     picture = None if image is None else read_picture(image)
     models, refiner = models_with(stack, Role.REFINER, prompt)
     if picture is None:
         picture = _draft(models, prompt)
-    refined = refiner.refine([RefineRequest(candidate_of(picture, prompt), picture, prompt, prompt)])[0]
-    if as_json:
-        about = {"prompt": prompt, "image": None if image is None else str(image), "refiner": refined.refiner}
-        typer.echo(json.dumps({**about, "refined": refined.text, "failure": refined.failure}, ensure_ascii=False))
-    if refined.failure is not None:
-        tell(f"Error: {refined.failure}")
-        raise typer.Exit(1)
+    refined = only(refiner.refine([RefineRequest(candidate_of(picture, prompt), picture, prompt, prompt)]))
+    about = {"prompt": prompt, "image": None if image is None else str(image), "refiner": refined.refiner}
+    tell_answer({**about, "refined": refined.text}, refined.failure, as_json=as_json)
     tell(refined.text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,17 +17,13 @@ def reflect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Reflect on a picture: say what to change so that it shows a prompt."""
-    from reflectionflow.cli.pictures import candidate_of, models_with, read_picture
+    from reflectionflow.cli.pictures import candidate_of, models_with, only, read_picture, tell_answer
     from reflectionflow.roles import ReflectRequest, Role
 
     picture = read_picture(image)
     _, reflector = models_with(stack, Role.REFLECTOR, prompt)
-    reflection = reflector.reflect([ReflectRequest(candidate_of(picture, prompt), picture, prompt)])[0]
-    if as_json:
-        told = {"reflection": reflection.text, "edits": list(reflection.edits), "raw": reflection.raw}
-        about = {"image": str(image), "prompt": prompt, "reflector": reflection.reflector}
-        typer.echo(json.dumps({**about, **told, "failure": reflection.failure}, ensure_ascii=False))
-    if reflection.failure is not None:
-        tell(f"Error: {reflection.failure}")
-        raise typer.Exit(1)
+    reflection = only(reflector.reflect([ReflectRequest(candidate_of(picture, prompt), picture, prompt)]))
+    about = {"image": str(image), "prompt": prompt, "reflector": reflection.reflector}
+    told = {"reflection": reflection.text, "edits": list(reflection.edits), "raw": reflection.raw}
+    tell_answer({**about, **told}, reflection.failure, as_json=as_json)
     tell(reflection.text or "There is nothing to correct.")

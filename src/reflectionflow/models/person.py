@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reflectionflow.roles import Reflector, ReflectRequest, Role, Stack, Worker
-from reflectionflow.types import Reflection
+from reflectionflow.types import Failure, Reflection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,12 +66,16 @@ class Person:
         self._reviewer = reviewer
         self._adviser = adviser
 
-    def reflect(self, items: Sequence[ReflectRequest]) -> list[Reflection]:
-        """Ask about each picture, one after the other."""
+    def reflect(self, items: Sequence[ReflectRequest]) -> list[Reflection | Failure]:
+        """Ask about each picture, one after the other; nobody is asked while the adviser is only out of reach."""
         return [self._reflect(item) for item in items]
 
-    def _reflect(self, item: ReflectRequest) -> Reflection:
+    def _reflect(self, item: ReflectRequest) -> Reflection | Failure:
         suggestion = None if self._adviser is None else self._adviser.reflect([item])[0]
+        if isinstance(suggestion, Failure):
+            if suggestion.transient:
+                return suggestion
+            suggestion = Reflection(item.id, self.name, failure=suggestion.reason)
         score = None if item.verdict is None else item.verdict.score
         text = self._reviewer.review(Review(item.candidate, item.image, item.prompt, score, suggestion)).strip()
         tokens = 0 if suggestion is None else suggestion.tokens
