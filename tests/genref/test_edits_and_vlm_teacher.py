@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError, ModelError
 from reflectionflow.genref.build import build_from_edits
+from reflectionflow.genref.members import expanded
 from reflectionflow.genref.memo import RememberedEndpoint
 from reflectionflow.genref.shards import check, read_manifest, read_triplets, shards_of
 from reflectionflow.genref.sources.edits import edits
@@ -85,6 +86,15 @@ def answer(body, prefers=lambda pictures: "A" if pictures[1] == GREY else "B"):
 def teacher(chat, folder, **options):
     asked = EndpointOptions(base_url=chat.url, served="tiny/vlm", **options)
     return VlmTeacher(RememberedEndpoint(Endpoint(asked), folder / "teacher.jsonl", wait=lambda seconds: None))
+
+
+def test_of_several_spellings_of_an_instruction_the_last_one_is_taken_wherever_they_stand():
+    told = sample(0)
+    members = {name.removeprefix("0."): data for name, data in told.items()}
+    spellings = json.loads(members.pop("edited_prompt_list.json"))
+    members["json"] = json.dumps({"edited_prompt_list": spellings, "instructions": ["no", "edit"]}).encode()
+    assert expanded(members)["edited_prompt_list.txt"].decode() == spellings[-1]
+    assert expanded(members)["instructions.txt"] == b"no. edit"
 
 
 def test_rows_of_parquet_files_become_edits_and_a_broken_one_is_counted(omniedit):

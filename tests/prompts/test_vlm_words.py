@@ -87,8 +87,8 @@ def test_any_answer_gives_clean_edits_or_a_sentence(raw):
         "nothing to correct", "Nothing to correct.", "No changes needed!", "No further edits are required.", "None.",
         "The image already matches the prompt.", "- No corrections are necessary", "n/a", "Everything is correct.",
         "The picture fully matches the description, nothing to change.", "Nothing needs to be changed.", "None needed.",
-        "Nothing is wrong with this image.", "It matches the prompt perfectly.", "Everything looks good.", "Nothing else.",
-        "It is already correct.", "Looks good!", "There is nothing to correct.",
+        "Nothing is wrong with this image.", "It matches the prompt perfectly.", "Everything looks good.",
+        "Nothing else.", "It is already correct.", "Looks good!", "There is nothing to correct.",
     ],
 )  # fmt: skip
 def test_many_ways_to_find_no_fault(raw):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,7 +24,9 @@ from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.loop import step_rng
+from reflectionflow.tuning.pair_latents import cached
 from reflectionflow.tuning.triplets import PUBLISHED, Pixels, TripletData, TripletSection, fitted, mixture, same_crop
+from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.types import Recipe
 from tests.support.tiny import tiny_generator
 
@@ -148,6 +152,47 @@ def test_a_long_reflection_keeps_its_first_edits_and_says_how_many_it_lost():
     text, lost = fitted(WORDS[1], "a photo of a star " * 20, ". ".join(edits), 16)
     assert edits[0] in text
     assert lost == 2
+    alone = "a photo of a star " * 20
+    assert fitted(WORDS[1], alone, "", 16) == (alone, 0), "a prompt is cut by the tokenizer, never left out"
+
+
+def test_latents_are_encoded_anew_for_other_pictures_and_after_a_crash(shards, tmp_path):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    index = index_of(shards_of(folder))
+
+    def latents(factor, report=lambda *_: None):
+        def encode(pictures):
+            return torch.from_numpy(pictures[:, ::16, ::16].astype(np.float32)) * factor
+
+        return cached(encode, Pixels(128, 2), index, tmp_path / "kept", f"model@{factor}", report).good
+
+    first = np.array(latents(1))
+    assert np.array_equal(latents(1, never), first)
+
+    def crash(done, count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        latents(2, crash)
+    np.save(tmp_path / "kept" / "good.npy", first * 2)  # what it had written when it was killed
+    assert np.array_equal(latents(1), first)
+    (shard,) = shards_of(folder)
+    write_shards([replace(item, good=item.bad) for item in read_triplets([shard], Counter())], folder, {})
+    shard.write_bytes(shard.read_bytes().ljust(shards_of(shards)[0].stat().st_size, b"\0"))
+    index = index_of([shard])
+    assert not np.array_equal(latents(1), first)
+
+
+@pytest.mark.parametrize("keep_out", [0, 2, 15, 20])
+def test_the_last_samples_of_a_subset_are_kept_out_and_no_others(shards, keep_out):
+    index = index_of(shards_of(shards))
+    (entries,) = index.subsets.values()
+    seen, kept = (entries_of(index, keep_out, held_out) for held_out in (False, True))
+    assert seen == entries[: max(0, 15 - keep_out)]
+    assert kept == entries[max(0, 15 - keep_out) :]
+    section = TripletSection(shards=("x",), size=128, keep_out=keep_out)
+    assert TripletData(section, index, WORDS, 0, Pixels(128, 2)).held_out.get("editing", ()) == kept
 
 
 def test_target_and_condition_are_cropped_alike():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from reflectionflow.cli import app
 from reflectionflow.errors import CheckpointError, MisuseError
-from reflectionflow.genref.shards import Triplet, write_shards
+from reflectionflow.genref.shards import Triplet, read_triplets, shards_of, write_shards
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions
 from reflectionflow.models.reward import RewardVerifier, ScenesRewardOptions, calibrated, details_of
@@ -158,6 +160,19 @@ def test_painted_pictures_are_labelled_once(tmp_path, shards):
     again = labelled([str(shards)], tmp_path, lambda done, count: told.append((done, count)))
     assert told[-1] == told[0], "nothing was labelled again"
     assert again.found == pool.found
+    redrawn = write_shards(
+        (replace(item, good=item.bad) for item in read_triplets(shards_of(shards), Counter())), tmp_path / "redrawn", {}
+    )
+    assert redrawn["samples"] == 6
+    kept = tmp_path / "kept"
+    first = labelled([str(tmp_path / "redrawn")], kept, lambda *_: None)
+    assert np.array_equal(first.pictures[0], first.pictures[1])
+    write_shards(read_triplets(shards_of(shards), Counter()), tmp_path / "redrawn", {})
+    second = labelled([str(tmp_path / "redrawn")], kept, lambda *_: None)
+    assert second.prompts == first.prompts
+    assert not np.array_equal(second.pictures[0], second.pictures[1]), (
+        "other pictures of the same prompts are read anew"
+    )
     of_prompt = [pool.known(i) for i in range(12) if pool.prompts[i] == "a photo of a red star and a blue heart"]
     bad, good = sorted(of_prompt, key=lambda known: bool(known.passed))
     assert {node.name for node in good.graph} == {"red star", "blue heart"}

@@ -13,6 +13,7 @@ import typer
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
+    from reflectionflow.tuning.config import RunSection
     from reflectionflow.tuning.loop import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Train the models of a stack; the same command resumes.")
@@ -32,9 +33,7 @@ def vae(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VaeConfig, changes or [])
-    with _training("autoencoder", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report)
-    _finished(settings.run.output, metrics)
+    _train("autoencoder", settings.run, lambda bars: program.run(settings, bars.report))
 
 
 @app.command()
@@ -44,9 +43,7 @@ def generator(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.GeneratorConfig, changes or [])
-    with _training("generator", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, bars.encoding)
-    _finished(settings.run.output, metrics)
+    _train("generator", settings.run, lambda bars: program.run(settings, bars.report, bars.encoding))
 
 
 @app.command()
@@ -56,9 +53,7 @@ def clip(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.ClipConfig, changes or [])
-    with _training("verifier", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report)
-    _finished(settings.run.output, metrics)
+    _train("verifier", settings.run, lambda bars: program.run(settings, bars.report))
 
 
 @app.command()
@@ -68,9 +63,7 @@ def detector(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.DetectorConfig, changes or [])
-    with _training("detector", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, bars.painting)
-    _finished(settings.run.output, metrics)
+    _train("detector", settings.run, lambda bars: program.run(settings, bars.report, bars.painting))
 
 
 @app.command()
@@ -81,9 +74,7 @@ def corrector(config: Config, changes: Changes = None, out: Output = None) -> No
 
     more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
     settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
-    with _training("corrector", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, tell, bars.encoding)
-    _finished(settings.run.output, metrics)
+    _train("corrector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.encoding))
 
 
 @app.command()
@@ -93,9 +84,7 @@ def reflector(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VlmConfig, changes or [])
-    with _training("reflector", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, bars.preparing)
-    _finished(settings.run.output, metrics)
+    _train("reflector", settings.run, lambda bars: program.run(settings, bars.report, bars.preparing))
 
 
 @app.command()
@@ -105,9 +94,7 @@ def verifier(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VerifierConfig, changes or [])
-    with _training("reward verifier", settings.run.steps) as bars:
-        metrics = program.run(settings, bars.report, bars.preparing)
-    _finished(settings.run.output, metrics)
+    _train("reward verifier", settings.run, lambda bars: program.run(settings, bars.report, bars.preparing))
 
 
 class _Bars:
@@ -134,6 +121,14 @@ class _Bars:
     def preparing(self, done: int, count: int) -> None:
         """Show how many pictures are repainted or labelled."""
         self._show("pictures prepared", done, count, "")
+
+
+def _train(name: str, run: RunSection, program: Callable[[_Bars], Mapping[str, float]]) -> None:
+    """Run a program, showing how far it is, and say what came of it."""
+    with _training(name, run.steps) as bars:
+        metrics = program(bars)
+    if metrics:  # of several processes the one that saved the model says so
+        tell(f"Saved to {run.output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
 
 
 def _left(seconds: float) -> str:
@@ -176,9 +171,3 @@ def _lines() -> Callable[[str, int, int, str], None]:
             tell(f"{done} of {count} {kind}{', ' + note if note else ''}")
 
     return show
-
-
-def _finished(output: str, metrics: Mapping[str, float]) -> None:
-    """Say where the model is and how good it is; of several processes the one that saved it says so."""
-    if metrics:
-        tell(f"Saved to {output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))

@@ -10,14 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import product
 
-from reflectionflow.genref.graph import Graph, Node
+from reflectionflow.genref.graph import GRID, Graph, Node, apart, inside, way
 from reflectionflow.genref.teacher import FAR, place_of, relation_of
 
 SIZE = 0.3
 """Size of an added object, a share of the picture's side; smaller where there is no room."""
-GRID = tuple((x / 16, y / 16) for y, x in product(range(2, 15), repeat=2))
 GAP = 0.02
 NAME = r"((?:\w+ )?\w+)"
 WHERE = r"((?:to the )?(?:left of|right of)|above|below|at the|in the)(?: the)? ([\w ]+)"
@@ -134,7 +132,7 @@ def carried_out(edit: Edit, before: Graph, after: Graph) -> bool:
     if edit.verb is Verb.ADD:
         return bool(there) and more > 0
     were = [node for node in before if edit.name.fits(node)]
-    return more == 0 and any(max(abs(a.x - b.x), abs(a.y - b.y)) >= FAR for a in there for b in were)
+    return more == 0 and any(way(a, b) >= FAR for a in there for b in were)
 
 
 def preserved(edits: Sequence[Edit], before: Graph, after: Graph) -> tuple[int, int]:
@@ -187,28 +185,22 @@ def _find(name: Name, graph: Graph) -> Node | None:
 def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> Node:
     """Return the object where it should be: near its old place, or for a new one far from all others."""
 
-    def way(found: Node) -> float:
+    def cost(found: Node) -> float:
         if old is not None:
-            return max(abs(found.x - old.x), abs(found.y - old.y))
-        return -min((max(abs(found.x - o.x), abs(found.y - o.y)) for o in others), default=-abs(0.5 - found.x))
+            return way(found, old)
+        return -min((way(found, other) for other in others), default=-abs(0.5 - found.x))
 
     for size in (node.size, 0.26, 0.2):
-        spots = [replace(node, x=x, y=y, size=size) for x, y in GRID if size / 2 <= min(x, y, 1 - x, 1 - y)]
+        spots = [spot for x, y in GRID if inside(spot := replace(node, x=x, y=y, size=size))]
         right = [
             spot
             for spot in spots
-            if (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot) >= FAR)
+            if (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot, old) >= FAR)
         ]
-        free = [spot for spot in right if _apart(spot, others)]
+        free = [spot for spot in right if apart(spot, others, GAP)]
         if free:
-            return min(free, key=lambda spot: round(way(spot), 6))
-    return min(right, key=lambda spot: round(way(spot), 6)) if right else node
-
-
-def _apart(node: Node, others: Graph) -> bool:
-    return all(
-        max(abs(node.x - other.x), abs(node.y - other.y)) >= (node.size + other.size) / 2 + GAP for other in others
-    )
+            return min(free, key=lambda spot: round(cost(spot), 6))
+    return min(right, key=lambda spot: round(cost(spot), 6)) if right else node
 
 
 def _count(name: Name, graph: Graph) -> int:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -39,6 +40,23 @@ class Node:
 
 
 Graph = tuple[Node, ...]
+GRID = tuple((x / 16, y / 16) for y, x in product(range(2, 15), repeat=2))
+"""Where the centre of an object that is put somewhere may lie, row by row."""
+
+
+def way(first: Node, second: Node) -> float:
+    """Return how far two centres are apart in x or in y, whichever is more, in shares of the picture's side."""
+    return max(abs(first.x - second.x), abs(first.y - second.y))
+
+
+def inside(node: Node) -> bool:
+    """Return whether the whole of an object lies in the picture."""
+    return node.size / 2 <= min(node.x, node.y, 1 - node.x, 1 - node.y)
+
+
+def apart(node: Node, others: Graph, gap: float) -> bool:
+    """Return whether at least `gap`, a share of the picture's side, lies between an object's box and all others."""
+    return all(way(node, other) >= (node.size + other.size) / 2 + gap for other in others)
 
 
 @dataclass(frozen=True)

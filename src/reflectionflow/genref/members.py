@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from reflectionflow.prompts.vlm import JOIN
+
 GOOD = ("good_image", "edited_img", "edited_image", "enhanced_image", "target_image", "target_img")
 BAD = ("bad_image", "src_img", "source_image", "source_img", "flawed_image", "original_image")
 REFLECTION = ("reflection", "instruction", "reflection_prompt", "edit_instruction", "edited_prompt_list")
@@ -27,8 +29,9 @@ ANALYSIS = ("analysis",)
 INSTRUCTIONS = ("instructions", *REFLECTION)
 RESULT = ("result", "preference")
 """Names under which published and earlier layouts keep a member, ours first."""
+SPELLINGS = frozenset({"edited_prompt_list"})
+"""Lists of spellings of one text; other lists are the parts of one."""
 KNOWN = frozenset((*GOOD, *BAD, *REFLECTION, *PROMPT, *SUBSET, *LEFT, *RIGHT, *ANALYSIS, *INSTRUCTIONS, *RESULT))
-JOIN = ". "
 _SIDES = {"left": "left", "a": "left", "1": "left", "first": "left"} | {
     "right": "right", "b": "right", "2": "right", "second": "right",
 }  # fmt: skip
@@ -53,7 +56,7 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def expanded(members: Members) -> dict[str, bytes]:
-    """Return the members with the texts of a `json` member beside them."""
+    """Return the members with the texts of a `json` member beside them; of several spellings of one text, the last."""
     found = dict(members)
     try:
         told = json.loads(members.get("json", b"{}"))
@@ -63,7 +66,8 @@ def expanded(members: Members) -> dict[str, bytes]:
         if isinstance(value, str):
             found.setdefault(f"{name}.txt", value.encode())
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
-            found.setdefault(f"{name}.txt", JOIN.join(value).encode())
+            parts = value[-1:] if name in SPELLINGS else value
+            found.setdefault(f"{name}.txt", JOIN.join(parts).encode())
     return found
 
 

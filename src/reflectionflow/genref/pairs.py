@@ -15,10 +15,10 @@ from reflectionflow.genref.pool import Picture
 from reflectionflow.genref.shards import Triplet
 from reflectionflow.genref.teacher import Thought
 from reflectionflow.genref.teaching import PREFERS_FLAWED, Comparison, Teacher, Untaught, flawed_first
+from reflectionflow.prompts.vlm import JOIN
 
 ALIKE = 0.08
 """Pairs of one prompt with the same edits whose flawed pictures are this near are one pair."""
-JOIN = ". "
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import islice, product
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import COLORS, Metadata, Options, decide, relations
-from reflectionflow.genref.graph import Graph, Node, found_in
+from reflectionflow.genref.graph import GRID, Graph, Node, apart, found_in, inside, way
 from reflectionflow.genref.teacher import FAR, reflect, relation_of
 
 SIDE = 128.0
@@ -24,7 +24,6 @@ GAP = 0.025
 SIZES = (0.3, 0.26, 0.22)
 """Sizes of added objects, the first that finds room."""
 NINTHS = tuple((x / 6, y / 6) for y, x in product((1, 3, 5), repeat=2))
-GRID = tuple((x / 16, y / 16) for y, x in product(range(2, 15), repeat=2))
 MOST_LAYOUTS = 10_000
 OPTIONS = Options()
 
@@ -143,7 +142,9 @@ def _free(node: Node, others: Graph, rules: Rules) -> Node | None:
     mine = tuple(rule for rule in rules if node.noun in (rule.noun, rule.anchor))
     for size, places in product(SIZES, (NINTHS, GRID)):
         fitting = [
-            found for x, y in places if _inside(found := replace(node, x=x, y=y, size=size)) and _apart(found, others)
+            found
+            for x, y in places
+            if inside(found := replace(node, x=x, y=y, size=size)) and apart(found, others, GAP)
         ]
         fitting.sort(key=lambda found: (_askew((*others, found), mine), *_loneliness(found, others)))
         first = next((found for found in fitting if _obeys((*others, found), mine)), None)
@@ -154,7 +155,7 @@ def _free(node: Node, others: Graph, rules: Rules) -> Node | None:
 
 def _loneliness(node: Node, others: Graph) -> tuple[float, float]:
     """Return what is smallest for the place farthest from all others, and, of equal ones, nearest to the middle."""
-    nearest = min((_way(node, other) for other in others), default=0.0)
+    nearest = min((way(node, other) for other in others), default=0.0)
     return round(-nearest, 6), round(max(abs(node.x - 0.5), abs(node.y - 0.5)), 6)
 
 
@@ -173,9 +174,9 @@ def _moved(graph: Graph, node: Node, x: float, y: float) -> tuple[Graph, float] 
     """Return the picture with one object elsewhere and how far it went; none where that is too near or not free."""
     others = tuple(other for other in graph if other is not node)
     found = replace(node, x=x, y=y)
-    if _way(found, node) < FAR or not _inside(found) or not _apart(found, others):
+    if way(found, node) < FAR or not inside(found) or not apart(found, others, GAP):
         return None
-    return tuple(found if other is node else other for other in graph), _way(found, node)
+    return tuple(found if other is node else other for other in graph), way(found, node)
 
 
 def _laid_out(graph: Graph, movable: list[Node], rules: Rules, named: set[str]) -> Graph:
@@ -193,16 +194,16 @@ def _laid_out(graph: Graph, movable: list[Node], rules: Rules, named: set[str]) 
     return graph
 
 
-def _layouts(done: Graph, left: list[Node], rest: Graph, rules: Rules, way: float) -> Iterator[tuple[Graph, float]]:
+def _layouts(done: Graph, left: list[Node], rest: Graph, rules: Rules, gone: float) -> Iterator[tuple[Graph, float]]:
     """Yield every layout of the objects in ninths that obeys the rules, and how far they went in all."""
     if not left:
-        yield done, way
+        yield done, gone
         return
     for x, y in NINTHS:
         found = replace(left[0], x=x, y=y)
         here = (*done, found)
-        if _apart(found, (*rest, *done)) and not _askew(here, rules) and _obeys(here, rules):
-            yield from _layouts(here, left[1:], rest, rules, way + _way(found, left[0]))
+        if apart(found, (*rest, *done), GAP) and not _askew(here, rules) and _obeys(here, rules):
+            yield from _layouts(here, left[1:], rest, rules, gone + way(found, left[0]))
 
 
 def _pairs(graph: Graph, rules: Rules) -> Iterator[tuple[Node, str, Node]]:
@@ -224,18 +225,3 @@ def _obeys(graph: Graph, rules: Rules) -> bool:
         if relation not in relations(first, second, OPTIONS):
             return False
     return True
-
-
-def _inside(node: Node) -> bool:
-    half = node.size / 2
-    return half <= min(node.x, node.y, 1 - node.x, 1 - node.y)
-
-
-def _apart(node: Node, others: Graph) -> bool:
-    return all(
-        max(abs(node.x - other.x), abs(node.y - other.y)) >= (node.size + other.size) / 2 + GAP for other in others
-    )
-
-
-def _way(first: Node, second: Node) -> float:
-    return max(abs(first.x - second.x), abs(first.y - second.y))

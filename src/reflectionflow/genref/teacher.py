@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from reflectionflow.geneval import Metadata
-from reflectionflow.genref.graph import Graph, Match, Node, match
+from reflectionflow.genref.graph import Graph, Match, Node, match, way
 from reflectionflow.scenes.words import PLACES, with_article
 
 ANYWHERE: Mapping[str, str] = MappingProxyType({})
@@ -125,7 +125,7 @@ def differences(found: Match) -> tuple[str, ...]:
 
 def _moved(old: Node, new: Node) -> bool:
     """Return whether an object moved so far that a person would say so."""
-    return max(abs(old.x - new.x), abs(old.y - new.y)) >= FAR
+    return way(old, new) >= FAR
 
 
 def _move(node: Node, graph: Graph, anchors: Mapping[str, str]) -> str:

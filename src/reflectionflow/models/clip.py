@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reflectionflow.errors import CheckpointError, ModelError
 from reflectionflow.models import checkpoints, hub, manifest
@@ -55,20 +55,12 @@ class _Common(ModelOptions):
         return template
 
 
-class ClipOptions(_Common):
+class ClipOptions(hub.Source, _Common):
     """Options of `clip`: a checkpoint of your own."""
 
     checkpoint: LocalPath | None = Field(
         default=None, description="Folder of a CLIPModel and its tokenizer in transformers layout."
     )
-    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
-    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.hub is None):
-            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
-        return self
 
 
 class ScenesClipOptions(_Common):

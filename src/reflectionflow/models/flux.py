@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.fingerprint import identity
-from reflectionflow.models.hub import folder_of, missing
+from reflectionflow.models.hub import Source, folder_of, missing
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
-from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
+from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, Role, Worker
 from reflectionflow.types import Failure, Recipe, Scalar
 
@@ -30,22 +30,14 @@ SHIPPED = Path(str(files("reflectionflow") / "scenes" / "checkpoints" / "generat
 TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 
 
-class FluxOptions(ModelOptions):
+class FluxOptions(Source):
     """Options of `flux`."""
 
     checkpoint: LocalPath | None = Field(default=None, description="Folder of a FluxPipeline in diffusers layout.")
-    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
-    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …; auto takes CUDA where it is.")
     dtype: str = Field(default="bfloat16", pattern="^(float32|bfloat16|float16)$", description="Precision.")
     batch_size: int = Field(default=1, gt=0, description="Most pictures per call.")
     pad_batches: bool = Field(default=False, description="Fill every call up to the batch size: bit-equal pictures.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.hub is None):
-            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
-        return self
 
 
 class ScenesFluxOptions(FluxOptions):

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reflectionflow.errors import CheckpointError, ModelError
 from reflectionflow.models import checkpoints, hub, manifest
@@ -24,7 +24,6 @@ from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.prompts.vlm import (
     JOIN,
     NO,
-    SCENES,
     WORDINGS,
     YES,
     Wording,
@@ -33,6 +32,7 @@ from reflectionflow.prompts.vlm import (
     parse_reflection,
     refine_instruction,
     reflect_instruction,
+    spelled,
     whole_sentences,
 )
 from reflectionflow.roles import Question, RefineRequest, ReflectRequest, Role, Worker
@@ -48,8 +48,8 @@ SHIPPED = Path(str(files("reflectionflow") / "scenes" / "checkpoints" / "vlm"))
 MODEL_TYPE = "qwen2_5_vl"
 
 
-class VlmOptions(ModelOptions):
-    """What every vision-language model of this kind can be told."""
+class LocalVlmOptions(ModelOptions):
+    """How a vision-language model runs on this machine."""
 
     batch_size: int = Field(default=8, gt=0, description="Most pictures in one forward pass.")
     device: str = Field(
@@ -58,38 +58,40 @@ class VlmOptions(ModelOptions):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="Precision of the weights."
     )
-    least_mass: float = Field(
-        default=0.5, ge=0, le=1, description="Least P(yes) + P(no) of a score; below it the verdict is a failure."
-    )
-    reflection_tokens: int = Field(default=256, gt=0, description="Longest reflection in tokens.")
-    prompt_tokens: int = Field(default=256, gt=0, description="Longest refined prompt in tokens.")
     most_pixels: int | None = Field(default=None, gt=0, description="Larger pictures are scaled down to this size.")
 
 
-class QwenVlOptions(VlmOptions):
-    """Options of `qwen-vl`: a checkpoint of your own."""
+class SmallVlmOptions(LocalVlmOptions):
+    """The same with what suits the models of Scenes."""
 
-    checkpoint: LocalPath | None = Field(default=None, description="Folder of a Qwen2.5-VL in transformers layout.")
-    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
-    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
-    lora: LocalPath | None = Field(default=None, description="Folder of a LoRA from `reflectionflow tune reflector`.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.hub is None):
-            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
-        return self
-
-
-class ScenesVlmOptions(VlmOptions):
-    """Options of `scenes-vlm`: the shipped checkpoint unless another is named."""
-
-    checkpoint: LocalPath = Field(default=SHIPPED, description="Folder of the checkpoint; the shipped one by default.")
     batch_size: int = Field(default=16, gt=0, description="Most pictures in one forward pass.")
     device: str = Field(
         default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N."
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="Precision of the weights.")
+
+
+class VlmOptions(LocalVlmOptions):
+    """What every vision-language model of this kind can be told."""
+
+    least_mass: float = Field(
+        default=0.5, ge=0, le=1, description="Least P(yes) + P(no) of a score; below it the verdict is a failure."
+    )
+    reflection_tokens: int = Field(default=256, gt=0, description="Longest reflection in tokens.")
+    prompt_tokens: int = Field(default=256, gt=0, description="Longest refined prompt in tokens.")
+
+
+class QwenVlOptions(hub.Source, VlmOptions):
+    """Options of `qwen-vl`: a checkpoint of your own."""
+
+    checkpoint: LocalPath | None = Field(default=None, description="Folder of a Qwen2.5-VL in transformers layout.")
+    lora: LocalPath | None = Field(default=None, description="Folder of a LoRA from `reflectionflow tune reflector`.")
+
+
+class ScenesVlmOptions(SmallVlmOptions, VlmOptions):
+    """Options of `scenes-vlm`: the shipped checkpoint unless another is named."""
+
+    checkpoint: LocalPath = Field(default=SHIPPED, description="Folder of the checkpoint; the shipped one by default.")
     reflection_tokens: int = Field(default=128, gt=0, description="Longest reflection in tokens.")
     prompt_tokens: int = Field(default=96, gt=0, description="Longest refined prompt in tokens.")
 
@@ -156,7 +158,10 @@ class QwenVL:
         """
         if not questions:
             return []
-        asks = [self._ask(item.image, judge_instruction(self._told(item.prompt), self.wording)) for item in questions]
+        asks = [
+            self._ask(item.image, judge_instruction(spelled(item.prompt, self.wording), self.wording))
+            for item in questions
+        ]
         chances, tokens = self._model.first_token(asks)
         yes, no = (chances[:, self._model.spellings(word)].sum(1).tolist() for word in (YES, NO))
         return [self._verdict(item.id, *told) for item, *told in zip(questions, yes, no, tokens, strict=True)]
@@ -179,7 +184,7 @@ class QwenVL:
             self._ask(
                 item.image,
                 reflect_instruction(
-                    self._told(item.prompt),
+                    spelled(item.prompt, self.wording),
                     item.verdict.rationale if item.verdict else "",
                     item.history,
                     self.wording,
@@ -206,8 +211,8 @@ class QwenVL:
             self._ask(
                 item.image,
                 refine_instruction(
-                    self._told(item.prompt),
-                    self._told(item.current),
+                    spelled(item.prompt, self.wording),
+                    spelled(item.current, self.wording),
                     item.reflection or "",
                     item.verdict.rationale if item.verdict else "",
                     self.wording,
@@ -231,10 +236,6 @@ class QwenVL:
         from reflectionflow.models.vision_language import Ask
 
         return Ask(image, text, self.wording.system)
-
-    def _told(self, prompt: str) -> str:
-        """Return a prompt as the wording spells it: Scenes' words are small and prompts have no final stop."""
-        return " ".join(prompt.lower().split()).removesuffix(".") if self.wording is SCENES else prompt
 
     @cached_property
     def _model(self) -> VisionLanguage:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models import hub
@@ -21,9 +21,9 @@ from reflectionflow.models.clip import SigmoidCalibration
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import SHIPPED as SHIPPED_VLM
-from reflectionflow.models.qwen_vl import device_of, missing, own_identity
-from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
-from reflectionflow.prompts.vlm import SCENES, WORDINGS, Wording, score_instruction
+from reflectionflow.models.qwen_vl import LocalVlmOptions, SmallVlmOptions, device_of, missing, own_identity
+from reflectionflow.plugins import LocalPath, ModelSpec
+from reflectionflow.prompts.vlm import WORDINGS, Wording, score_instruction, spelled
 from reflectionflow.roles import Question, Role, Worker
 from reflectionflow.types import Verdict
 
@@ -46,45 +46,19 @@ class Details(BaseModel):
     calibration: SigmoidCalibration
 
 
-class _Common(ModelOptions):
-    batch_size: int = Field(default=8, gt=0, description="Most pictures in one forward pass.")
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N."
-    )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="bfloat16", description="Precision of the backbone's weights."
-    )
-    most_pixels: int | None = Field(default=None, gt=0, description="Larger pictures are scaled down to this size.")
-
-
-class RewardOptions(_Common):
+class RewardOptions(hub.Source, LocalVlmOptions):
     """Options of `reward`: a head of your own and its backbone."""
 
     reward: LocalPath = Field(description="Folder of a head from `reflectionflow tune verifier`.")
     checkpoint: LocalPath | None = Field(default=None, description="Folder of the Qwen2.5-VL it was tuned on.")
-    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
-    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.hub is None):
-            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
-        return self
 
 
-class ScenesRewardOptions(_Common):
+class ScenesRewardOptions(SmallVlmOptions):
     """Options of `scenes-reward`: the shipped head and backbone unless others are named."""
 
     reward: LocalPath = Field(default=SHIPPED, description="Folder of the head; the shipped one by default.")
     checkpoint: LocalPath = Field(
         default=SHIPPED_VLM, description="Folder of its backbone; the shipped one by default."
-    )
-    batch_size: int = Field(default=16, gt=0, description="Most pictures in one forward pass.")
-    device: str = Field(
-        default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N."
-    )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Precision of the backbone's weights."
     )
 
 
@@ -109,8 +83,7 @@ def calibrated(reward: float, calibration: SigmoidCalibration) -> float:
 
 def score_text(prompt: str, wording: Wording) -> str:
     """Return what is read of a picture painted for a prompt, spelled as the wording spells prompts."""
-    told = " ".join(prompt.lower().split()).removesuffix(".") if wording is SCENES else prompt
-    return score_instruction(told, wording)
+    return score_instruction(spelled(prompt, wording), wording)
 
 
 class RewardVerifier:
@@ -122,7 +95,7 @@ class RewardVerifier:
 
     worker = Worker.LOCAL
 
-    def __init__(self, folder: Path, head: Path, options: _Common, repository: str | None = None) -> None:
+    def __init__(self, folder: Path, head: Path, options: LocalVlmOptions, repository: str | None = None) -> None:
         self._folder, self._head, self._options = folder, head, options
         self.details = details_of(head)
         base = own_identity(folder, repository)

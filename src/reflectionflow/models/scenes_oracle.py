@@ -19,13 +19,12 @@ from reflectionflow.genref.retouch import retouched
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.manifest import problems
 from reflectionflow.plugins import ModelSpec
+from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, ReflectRequest, Role, Worker
 from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import CANVAS
 from reflectionflow.types import Failure, Recipe, Reflection, Scalar
-
-JOIN = ". "
 
 
 class OracleReflector:

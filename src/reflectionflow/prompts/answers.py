@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-from reflectionflow.prompts.vlm import shown
-
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+from reflectionflow.prompts.vlm import shown, without_thoughts
 
 
 def first_object(raw: str) -> dict[str, Any]:
@@ -17,7 +14,7 @@ def first_object(raw: str) -> dict[str, Any]:
     Raises:
         ValueError: if there is none.
     """
-    text = _THOUGHT.sub(" ", raw)
+    text = without_thoughts(raw)
     decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:

@@ -97,6 +97,11 @@ SCENES = Wording(
 WORDINGS: Mapping[str, Wording] = {wording.name: wording for wording in (FULL, SCENES)}
 
 
+def spelled(prompt: str, wording: Wording) -> str:
+    """Return a prompt as a wording spells it: Scenes' words are small and its prompts have no final stop."""
+    return " ".join(prompt.lower().split()).removesuffix(".") if wording is SCENES else prompt
+
+
 def list_instruction(wording: Wording = FULL) -> str:
     """Return what a model is asked so that it lists the objects of a picture."""
     return wording.listing
@@ -176,10 +181,14 @@ _REFUSAL = re.compile(r"^(?:i'?m sorry|sorry|i (?:can'?t|cannot|am unable|am not
 _MARKS = " \t\r\"'`*_“”‘’"
 
 
+def without_thoughts(raw: str) -> str:
+    """Return an answer without what a model thought aloud before it."""
+    return _THOUGHT.sub(" ", raw)
+
+
 def _tidy(raw: str) -> str:
     """Return an answer without thoughts, code fences, bullets and bold marks."""
-    text = _THOUGHT.sub(" ", raw)
-    text = re.sub(r"```\w*", "", text).replace("**", "").replace("’", "'")
+    text = re.sub(r"```\w*", "", without_thoughts(raw)).replace("**", "").replace("’", "'")
     return _BULLET.sub("", text).strip()
 
 

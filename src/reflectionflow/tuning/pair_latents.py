@@ -12,6 +12,7 @@ import numpy as np
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.index import Entry, Index
+from reflectionflow.runs.storage import write_atomically
 from reflectionflow.tuning.triplets import Material, Pixels
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def cached(
     """
     entries = [entry for some in index.subsets.values() for entry in some]
     key = {"identity": identity, "size": pixels.size, "reduction": pixels.reduction, "samples": len(entries),
-           "shards": sorted({f"{entry.shard} {entry.shard.stat().st_size}" for entry in entries})}  # fmt: skip
+           "shards": sorted({_state_of(entry.shard) for entry in entries})}  # fmt: skip
     mark = folder / "pairs.json"
     rows = {(str(entry.shard), entry.key): row for row, entry in enumerate(entries)}
     if mark.exists():
@@ -71,11 +72,18 @@ def cached(
             good, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("good", "bad"))
             return Cached(good, bad, rows, [tuple(text) for text in known["texts"]])
     folder.mkdir(parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)  # first, so that it never stands beside latents of other pictures
     stored, texts = _encode(encode, pixels, entries, report)
     for name, array in stored.items():
         np.save(folder / f"{name}.npy", array)
-    mark.write_text(json.dumps({"key": key, "texts": texts}), "utf-8")
+    write_atomically(mark, json.dumps({"key": key, "texts": texts}).encode())
     return Cached(stored["good"], stored["bad"], rows, texts)
+
+
+def _state_of(shard: Path) -> str:
+    """Return what tells a shard from a later one of the same name, which may well be of the same size."""
+    found = shard.stat()
+    return f"{shard} {found.st_size} {found.st_mtime_ns}"
 
 
 def _encode(

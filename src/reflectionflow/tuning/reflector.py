@@ -154,17 +154,25 @@ def model_of(config: VlmConfig, device: torch.device) -> VisionLanguage:
     if config.base is None:
         assert config.shape is not None
         return build(config.shape)
+    dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
+    return adapted(config.base, config.lora, device, dtype)
+
+
+def adapted(base: BaseSection, lora: CorrectorLora, device: torch.device, dtype: torch.dtype) -> VisionLanguage:
+    """Return a checkpoint with a fresh LoRA, which alone is trained.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read.
+    """
     from peft import LoraConfig
 
-    dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
-    vl = load(Path(config.base.checkpoint), device, dtype, config.base.most_pixels)
+    vl = load(Path(base.checkpoint), device, dtype, base.most_pixels)
     vl.model.add_adapter(
         LoraConfig(
-            r=config.lora.rank, lora_alpha=config.lora.alpha, init_lora_weights="gaussian",
-            target_modules=config.lora.targets,
+            r=lora.rank, lora_alpha=lora.alpha, init_lora_weights="gaussian", target_modules=lora.targets,
         )
     )  # fmt: skip
-    if config.base.checkpointing:
+    if base.checkpointing:
         vl.model.enable_input_require_grads()
         with quiet("transformers"):  # 5.23 has another name for it, which older ones lack
             vl.model.gradient_checkpointing_enable()

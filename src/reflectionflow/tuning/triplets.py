@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from reflectionflow.genref.index import Entry, Index
 from reflectionflow.genref.shards import Triplet
 from reflectionflow.prompts.correction import correction_text
+from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.tuning.config import Section
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ PUBLISHED = {
     "rule": (0.1, 0.4),
     "editing": (0.7, 0.0),
 }
-JOIN = ". "
 PATIENCE = 30
 """Draws for a batch of short texts before a text is cut."""
 
@@ -102,13 +102,17 @@ def same_crop(triplet: Triplet, size: int, reduction: int, rng: np.random.Genera
 
 
 def fitted(words: Any, prompt: str, reflection: str, length: int) -> tuple[str, int]:
-    """Return the correction text within `length` tokens, and how many edits it lost: the last ones first."""
+    """Return the correction text within `length` tokens, and how many edits it lost: the last ones first.
+
+    Where not even one edit fits beside the prompt, it is left out here, since CLIP reads it too; a prompt without edits
+    stays, however long, and is cut by the tokenizer.
+    """
     edits = reflection.split(JOIN)
     for count in range(len(edits), 0, -1):
         text = correction_text(prompt, JOIN.join(edits[:count]))
         if len(words(text).input_ids) <= length:
             return text, len(edits) - count
-    return correction_text("", edits[0]).strip(), len(edits) - 1
+    return correction_text("", edits[0]).strip() or prompt, len(edits) - 1
 
 
 class Source(Protocol):
@@ -166,7 +170,7 @@ class TripletData:
         self._clip, self._t5 = words
         held = section.keep_out
         self._seen = {n: e[: len(e) - held] for n, e in index.subsets.items() if len(e) > held}
-        self.held_out = {n: e[len(e) - held :] for n, e in index.subsets.items() if held}
+        self.held_out = {n: e[max(0, len(e) - held) :] for n, e in index.subsets.items() if held}
 
     def subset(self, step: int, rng: np.random.Generator) -> str:
         """Draw a subset by the mixture, among those that are there."""

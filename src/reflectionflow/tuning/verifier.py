@@ -22,7 +22,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.models.qwen_vl import own_identity, wording_of
 from reflectionflow.models.reward import HEAD
-from reflectionflow.models.vision_language import VisionLanguage, load
+from reflectionflow.models.vision_language import VisionLanguage
 from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.clip_data import PictureSection
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
@@ -31,7 +31,7 @@ from reflectionflow.tuning.loop import Progress, is_main_process, main_process_f
 from reflectionflow.tuning.metrics import auroc
 from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs, Pair, PairData, PairSource, TripletPairs
 from reflectionflow.tuning.preference import INVALID, TIE, PreferenceLoss, logistic_fit, loss_named, preference_loss
-from reflectionflow.tuning.reflector import TARGETS, BaseSection
+from reflectionflow.tuning.reflector import TARGETS, BaseSection, adapted
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.tuning.vlm_pool import labelled
 
@@ -143,22 +143,11 @@ def network_of(config: VerifierConfig, device: torch.device) -> tuple[VisionLang
         CheckpointError: if the backbone cannot be read.
     """
     import torch
-    from peft import LoraConfig
 
     from reflectionflow.models.reward_network import RewardNetwork
 
     torch.manual_seed(config.run.seed)
-    vl = load(Path(config.base.checkpoint), device, torch.float32, config.base.most_pixels)
-    vl.model.add_adapter(
-        LoraConfig(
-            r=config.lora.rank, lora_alpha=config.lora.alpha, init_lora_weights="gaussian",
-            target_modules=config.lora.targets,
-        )
-    )  # fmt: skip
-    if config.base.checkpointing:
-        vl.model.enable_input_require_grads()
-        with quiet("transformers"):  # 5.23 has another name for it, which older ones lack
-            vl.model.gradient_checkpointing_enable()
+    vl = adapted(config.base, config.lora, device, torch.float32)
     return vl, RewardNetwork(vl)
 
 

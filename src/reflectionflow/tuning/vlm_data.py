@@ -126,10 +126,12 @@ class Triplets:
 
 
 def entries_of(index: Index, keep_out: int, held_out: bool) -> tuple[Entry, ...]:
-    """Return the samples that training sees, or those that validation does."""
-    groups = index.subsets.values()
-    cut = [entries[len(entries) - keep_out :] if held_out else entries[: len(entries) - keep_out] for entries in groups]
-    return tuple(entry for entries in cut for entry in entries)
+    """Return the samples that training sees, or those that validation does: the last `keep_out` of each subset."""
+    found: list[Entry] = []
+    for entries in index.subsets.values():
+        cut = max(0, len(entries) - keep_out)
+        found += entries[cut:] if held_out else entries[:cut]
+    return tuple(found)
 
 
 def roughened(scenes: Sequence[Scene], section: PictureSection, seed: int) -> list[Image.Image]:

@@ -23,9 +23,11 @@ from reflectionflow.genref.pool import SIDE, Found
 from reflectionflow.genref.shards import read_triplets, shards_of
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.runs import RunDirectory
+from reflectionflow.runs.storage import write_atomically
 from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.world import CANVAS
 from reflectionflow.tuning.vlm_items import SURE, Known
+from reflectionflow.types import canonical_json
 
 CHUNK = 32
 HELD_OUT = 10
@@ -34,9 +36,10 @@ HELD_OUT = 10
 
 @dataclass(frozen=True)
 class Painted:
-    """Where one generated picture's pixels are, and the prompt it was painted for."""
+    """Where one generated picture's pixels are, the prompt it was painted for, and a hash that tells it from others."""
 
     prompt: str
+    digest: str
     read: Callable[[], Image.Image]
 
 
@@ -100,7 +103,7 @@ def _of_runs(folders: Sequence[Path]) -> list[Painted]:
                 for step in stored.result.steps:
                     if step.candidate is not None:
                         path, prompt = run.image_path(step.candidate.image), stored.result.prompt
-                        found[step.candidate.image, prompt] = Painted(prompt, _Reader(path))
+                        found[step.candidate.image, prompt] = Painted(prompt, step.candidate.image, _Reader(path))
     return list(found.values())
 
 
@@ -117,7 +120,10 @@ def _of_shards(paths: Sequence[Path]) -> list[Painted]:
     found = []
     for triplet in read_triplets(paths, Counter()):
         if triplet.subset != "editing":
-            found += [Painted(triplet.prompt, image.copy) for image in (triplet.bad, triplet.good)]
+            found += [
+                Painted(triplet.prompt, hashlib.sha256(image.tobytes()).hexdigest(), image.copy)
+                for image in (triplet.bad, triplet.good)
+            ]
     return found
 
 
@@ -135,7 +141,8 @@ def labelled(folders: Sequence[str], keep: Path, report: Callable[[int, int], No
     pictures = [item for folder in folders for item in painted_in(Path(folder))]
     detector = OracleVerifier(OracleOptions())
     prompts = tuple(item.prompt for item in pictures)
-    key = [list(folders), hashlib.sha256("\n".join(prompts).encode()).hexdigest(), detector.name]
+    told = canonical_json([(item.prompt, item.digest) for item in pictures])
+    key = {"pictures": hashlib.sha256(told.encode()).hexdigest(), "detector": detector.name}
     mark, file, shape = keep / "labelled.json", keep / "labelled.u8", (len(pictures), CANVAS, CANVAS, 3)
     known = json.loads(mark.read_text("utf-8")) if mark.exists() and file.exists() else {}
     if known.get("key") != key:
@@ -145,7 +152,7 @@ def labelled(folders: Sequence[str], keep: Path, report: Callable[[int, int], No
         rows = list(_label(pictures, store, detector, report))
         store.flush()
         known = {"key": key, "found": rows}
-        mark.write_text(json.dumps(known), "utf-8")
+        write_atomically(mark, json.dumps(known).encode())
     found = tuple(_read(row) for row in known["found"])
     return Labelled(np.memmap(file, dtype=np.uint8, mode="r", shape=shape), prompts, found)
 
