@@ -26,6 +26,7 @@ from rich.progress import track
 
 from reflectionflow.evaluation.intervals import Share
 from reflectionflow.evaluation.scenes_judge import detect, judge
+from reflectionflow.evaluation.statistics import Bootstrap, Estimate
 from reflectionflow.genref.edits import carried_out, parse_edit, preserved
 from reflectionflow.genref.graph import Graph, graph_of
 from reflectionflow.genref.repair import repair
@@ -122,7 +123,7 @@ def drawn_edits(painter: Painter, each: int, seed: int) -> list[tuple[str, str, 
     return found
 
 
-def obedience(painter: Painter, each: int, seed: int) -> dict[str, object]:
+def obedience(painter: Painter, each: int, seed: int) -> dict[str, Share | Estimate]:
     """Measure obedience per verb, with and without support by the prompt, and preservation."""
     drawn = drawn_edits(painter, each, seed)
     asked = [(prompt, seed * 7919 + n, said, image) for n, (_, prompt, _, said, image) in enumerate(drawn)]
@@ -140,7 +141,7 @@ def obedience(painter: Painter, each: int, seed: int) -> dict[str, object]:
     return {**shares, "preservation of objects": Share(kept, others)}
 
 
-def use(painter: Painter, per_tag: int, seed: int) -> dict[str, object]:
+def use(painter: Painter, per_tag: int, seed: int) -> dict[str, Share | Estimate]:
     """Measure what one correction of a failed draft brings, against other uses of one picture."""
     prompts = [item for item in suite(Split.VALIDATION, per_tag) if item.tag in TAGS]
     asked = [(item.prompt, seed * 104729 + 100 * n + k) for n, item in enumerate(prompts) for k in range(DRAFTS)]
@@ -170,7 +171,9 @@ def use(painter: Painter, per_tag: int, seed: int) -> dict[str, object]:
         for arm, images in painted.items()
     }
     groups, tags = np.asarray([row[0] for row in rows]), np.asarray([row[1].tag for row in rows])
-    found: dict[str, object] = {f"passes after {arm}": Share(int(p.sum()), len(p)) for arm, p in passed.items()}
+    found: dict[str, Share | Estimate] = {
+        f"passes after {arm}": Share(int(p.sum()), len(p)) for arm, p in passed.items()
+    }
     for tag in TAGS:
         mine = tags == tag
         for arm in ARMS[:2]:
@@ -187,17 +190,11 @@ def _other(rows: Sequence[tuple[int, object, Image.Image, str, int]], number: in
     return (different or [rows[(number + DRAFTS + 1) % len(rows)][3]])[0]
 
 
-def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Return the mean paired difference and its 95 % interval, resampling prompts."""
-    rng = np.random.default_rng(seed)
-    gain = first.astype(float) - second
-    names = np.unique(groups)
-    sums = np.asarray([gain[groups == name].sum() for name in names])
-    sizes = np.asarray([(groups == name).sum() for name in names])
-    draws = rng.integers(0, len(names), size=(10_000, len(names)))
-    means = sums[draws].sum(1) / sizes[draws].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(gain.mean()), float(low), float(high)
+def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:
+    """Return the mean paired difference with its 95 % interval, resampling prompts."""
+    gain, (names, places) = first.astype(float) - second, np.unique(groups, return_inverse=True)
+    prompts = Bootstrap([""] * len(names), seed=seed)
+    return (prompts.pooled(np.bincount(places, gain)) / prompts.pooled(np.bincount(places))).estimate
 
 
 def main() -> None:
@@ -220,8 +217,8 @@ def main() -> None:
             print(f"{name:46} {value.value:6.3f} [{low:.3f}, {high:.3f}]  n = {value.trials}")
             plain[name] = [value.hits, value.trials]
         else:
-            print(f"{name:46} {value[0]:+6.3f} [{value[1]:+.3f}, {value[2]:+.3f}]")
-            plain[name] = list(value)
+            print(f"{name:46} {value.value:+6.3f} [{value.low:+.3f}, {value.high:+.3f}]")
+            plain[name] = [value.value, value.low, value.high]
     if asked.json:
         asked.json.write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
 

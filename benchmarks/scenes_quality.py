@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from reflectionflow.evaluation.scenes_judge import judge
+from reflectionflow.evaluation.statistics import Bootstrap, best_of, pass_at
 from reflectionflow.geneval import Metadata
 from reflectionflow.models.detector import OracleOptions, OracleVerifier, graded
 from reflectionflow.request import Request, carry_out, plan
@@ -30,7 +30,6 @@ from reflectionflow.scenes.prompts import suite
 from reflectionflow.scenes.splits import Split
 
 SIX = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -41,34 +40,6 @@ class Row:
     scores: np.ndarray
     oracle: np.ndarray
     correct: np.ndarray
-
-
-def best_of(scores: np.ndarray, correct: np.ndarray, n: int) -> float:
-    """Return the expected decision on a verifier's pick among n of the N drafts; tied scores share the pick."""
-    total, value, start = len(scores), 0.0, 0
-    order = np.argsort(scores, kind="stable")
-    scores, correct = scores[order], correct[order]
-    while start < total:
-        stop = int(np.searchsorted(scores, scores[start], side="right"))
-        value += (comb(stop, n) - comb(start, n)) / comb(total, n) * float(correct[start:stop].mean())
-        start = stop
-    return value
-
-
-def possible(row: Row, n: int) -> float:
-    """Return pass@n: the probability that any of n drafts is right."""
-    wrong = int((~row.correct).sum())
-    return 1.0 - comb(wrong, n) / comb(len(row.correct), n)
-
-
-def macro(values: dict[str, np.ndarray], tags: tuple[str, ...], rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return the mean over tags of the mean over prompts, with its bootstrap interval."""
-    point = float(np.mean([values[tag].mean() for tag in tags]))
-    draws = np.mean(
-        [values[tag][rng.integers(0, len(values[tag]), (DRAWS, len(values[tag])))].mean(axis=1) for tag in tags], axis=0
-    )
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return point, float(low), float(high)
 
 
 def judged(folder: Path, prompts: dict[str, Metadata], console: Console) -> list[Row]:
@@ -112,21 +83,18 @@ def main() -> None:
     carry_out(made, count)
     rows = judged(made.folder, prompts, console)
     sizes = [n for n in (1, 2, 4, 8, 16, 32) if n <= asked.images]
-    rng = np.random.default_rng(0)
     print(f"validation, {asked.per_tag} prompts a tag at most, {asked.images} drafts, seed {asked.seed}, judge B")
-    measures: dict[str, Callable[[Row, int], float]] = {
-        "picked by the verifier": lambda row, n: best_of(row.scores, row.correct, n),
-        "picked by the oracle": lambda row, n: best_of(row.oracle, row.correct, n),
-        "best possible": possible,
+    measures: dict[str, Callable[[Row], np.ndarray]] = {
+        "picked by the verifier": lambda row: best_of(row.scores, row.correct, sizes),
+        "picked by the oracle": lambda row: best_of(row.oracle, row.correct, sizes),
+        "best possible": lambda row: pass_at(row.correct, sizes),
     }
+    bootstrap = Bootstrap([row.tag for row in rows])
     for title, measure in measures.items():
         print(f"\n{title:24}" + "".join(f"{f'of {n}':>22}" for n in sizes))
         for name, tags in [(tag, (tag,)) for tag in (*SIX, "composite")] + [("macro over six tags", SIX)]:
-            cells = []
-            for n in sizes:
-                values = {tag: np.array([measure(row, n) for row in rows if row.tag == tag]) for tag in tags}
-                point, low, high = macro(values, tags, rng)
-                cells.append(f"{point:.3f} [{low:.3f}, {high:.3f}]")
+            told = bootstrap.macro([measure(row) for row in rows], tags).estimates()
+            cells = [f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" for found in told]
             print(f"{name:24}" + "".join(f"{cell:>22}" for cell in cells))
 
 
