@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Clause, Metadata, Position
-from reflectionflow.genref.graph import Node, found_in, graph_of
-from reflectionflow.genref.repair import SIDE, passes, repair
+from reflectionflow.genref.graph import GRID, Node, apart, found_in, graph_of, inside, way
+from reflectionflow.genref.repair import GAP, SIDE, passes, repair
+from reflectionflow.genref.teacher import FAR, relation_of
 from reflectionflow.scenes.prompts import parse, suite
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import COLORS, OBJECTS, known_words
@@ -77,6 +80,50 @@ def test_what_is_missing_is_added_where_the_prompt_wants_it():
     found = repair(parse("a photo of a red star above a green ring"), graph(HEART, ("ring", "green", 0.5, 0.8)))
     assert found.edits == ("add a red star above the green ring",)
     assert found.graph[:2] == graph(HEART, ("ring", "green", 0.5, 0.8))
+
+
+def test_in_a_full_picture_the_smallest_of_what_is_not_asked_for_makes_place():
+    shown = list(graph(STAR, HEART, RING, ("moon", "white", 0.5, 0.8)))
+    shown[2] = replace(shown[2], size=0.2)
+    assert repair(parse("a photo of a red star and a pink fish"), tuple(shown)).edits == (
+        "replace the green ring with a pink fish",
+    )
+
+
+def test_what_is_added_stands_farthest_from_all_others_and_wears_a_color_of_its_own():
+    shown = graph(("star", "red", 1 / 6, 1 / 6), ("heart", COLORS[1], 1 / 6, 0.5))
+    (new,) = set(repair(parse("a photo of a star and a fish"), shown).graph) - set(shown)
+    assert (new.noun, new.color) == ("fish", COLORS[2])
+    assert (new.x, new.y) in ((5 / 6, 1 / 6), (5 / 6, 0.5), (5 / 6, 5 / 6), (0.5, 5 / 6))
+    assert max(new.x, new.y) == pytest.approx(5 / 6)
+
+
+def test_an_object_of_the_wanted_color_is_the_one_that_stays():
+    small, large = Node("star", "red", 0.2, 0.2, 0.22), Node("star", "blue", 0.8, 0.8, 0.4)
+    assert small in repair(parse("a photo of a red star and a pink fish"), (small, large)).graph
+
+
+def test_of_all_moves_that_help_the_shortest_is_made():
+    star, heart = graph(("star", "red", 0.2, 0.5), ("heart", "blue", 0.5, 0.5))
+    found = repair(parse("a photo of a star right of a heart"), (star, heart))
+    assert len(found.edits) == 1
+    ((before, after),) = [pair for pair in zip((star, heart), found.graph, strict=True) if pair[0] != pair[1]]
+    others = [node for node in found.graph if node != after]
+    shorter = [
+        replace(before, x=x, y=y)
+        for x, y in GRID
+        if FAR <= way(replace(before, x=x, y=y), before) < way(after, before) - 1e-6
+    ]
+    wanted = parse("a photo of a star right of a heart")
+    assert not any(
+        passes(wanted, (spot, *others)) and relation_of(*_star_first(spot, others[0])) == "right of"
+        for spot in shorter
+        if inside(spot) and apart(spot, tuple(others), GAP)
+    )
+
+
+def _star_first(one, other):
+    return (one, other) if one.noun == "star" else (other, one)
 
 
 def test_an_empty_picture_is_filled():

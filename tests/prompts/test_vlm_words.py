@@ -131,6 +131,23 @@ def test_descriptions_between_edits_are_left_out():
 
 
 @pytest.mark.parametrize(
+    ("raw", "edits"),
+    [
+        ("Make these changes:\n- Remove the cat.", ("remove the cat",)),
+        ("Remove the cat. remove the cat. REMOVE the dog.", ("remove the cat", "rEMOVE the dog")),
+        ("The dog has to be brown. It must sit.", ("the dog has to be brown", "it must sit")),
+    ],
+)
+def test_announcements_are_no_edits_and_each_edit_counts_once(raw, edits):
+    assert vlm.parse_reflection(raw) == edits
+
+
+def test_a_prompt_is_spelled_as_the_wording_wants_it():
+    assert vlm.spelled(" A Photo of a  Star.", vlm.SCENES) == "a photo of a star"
+    assert vlm.spelled(" A Photo of a  Star.", vlm.FULL) == " A Photo of a  Star."
+
+
+@pytest.mark.parametrize(
     "idle",
     [
         "change the color of the star from red to red",
@@ -157,6 +174,7 @@ def test_a_cut_answer_ends_with_its_last_whole_sentence():
         'Refined prompt: "a red star, on the left of a blue heart"',
         "Here is a better prompt:\n\n**a red star, on the left of a blue heart**",
         "```\na red star, on the left of a blue heart\n```",
+        "Of course.\nPrompt: a red star, on the left of a blue heart",
         "Prompt: a red star, on the left of a blue heart\n\nThis names the place of each object.",
         "<think>hm, a star</think>\na red star,  on the left\tof a blue heart",
     ],
@@ -171,6 +189,7 @@ def test_a_refined_prompt_is_found_in_its_answer(raw):
         ("", "empty"),
         ("``` ```", "empty"),
         ("I'm sorry, I cannot help with a photo of that.", "refused"),
+        ("I’m sorry, a photo of that I cannot make.", "refused"),
         ("a red star " * 400, "characters"),
         ("一颗红色的星星", "no word"),
     ],

@@ -93,7 +93,7 @@ async def _one_round(tools: Tools, chains: Sequence[Chain], move: Move, number: 
             raise BudgetExhausted
         moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in waiting[:now]))
         waiting = waiting[now:]
-    return sorted(moved, key=lambda chain: chain.slot)
+    return moved
 
 
 async def draft(task: Task, tools: Tools, place: Place, prompt: str | RefinedPrompt | None = None) -> Step | None:
