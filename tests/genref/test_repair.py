@@ -107,7 +107,7 @@ def test_of_all_moves_that_help_the_shortest_is_made():
     star, heart = graph(("star", "red", 0.2, 0.5), ("heart", "blue", 0.5, 0.5))
     found = repair(parse("a photo of a star right of a heart"), (star, heart))
     assert len(found.edits) == 1
-    ((before, after),) = [pair for pair in zip((star, heart), found.graph, strict=True) if pair[0] != pair[1]]
+    (before,), (after,) = {star, heart} - set(found.graph), set(found.graph) - {star, heart}
     others = [node for node in found.graph if node != after]
     shorter = [
         replace(before, x=x, y=y)
