@@ -212,7 +212,8 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
 def _used(models: roles.Stack, strategy: Strategy) -> roles.Stack:
     """Return the stack without the players a strategy makes no use of: another one of those makes no other run."""
     used = {roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs, *strategy.welcomes}
-    return replace(models, **{role.value: None for role in roles.Role if role not in used})
+    unused: dict[str, Any] = {role.value: None for role in roles.Role if role not in used}
+    return replace(models, **unused)
 
 
 def _value_problems(request: Request) -> list[str]:

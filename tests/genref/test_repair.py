@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations, product
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Clause, Metadata, Position
 from reflectionflow.genref.graph import GRID, Node, apart, found_in, graph_of, inside, way
-from reflectionflow.genref.repair import GAP, SIDE, passes, repair
+from reflectionflow.genref.repair import GAP, NINTHS, SIDE, passes, repair
 from reflectionflow.genref.teacher import FAR, relation_of
 from reflectionflow.scenes.prompts import parse, suite
 from reflectionflow.scenes.splits import Split
@@ -100,11 +101,12 @@ def test_what_is_added_stands_farthest_from_all_others_and_wears_a_color_of_its_
 
 def test_an_object_of_the_wanted_color_is_the_one_that_stays():
     small, large = Node("star", "red", 0.2, 0.2, 0.22), Node("star", "blue", 0.8, 0.8, 0.4)
-    assert small in repair(parse("a photo of a red star and a pink fish"), (small, large)).graph
+    shown = repair(parse("a photo of a red star and a pink fish"), (small, large)).graph
+    assert [node for node in shown if node.noun == "star"] == [small]
 
 
 def test_of_all_moves_that_help_the_shortest_is_made():
-    star, heart = graph(("star", "red", 0.2, 0.5), ("heart", "blue", 0.5, 0.5))
+    star, heart = Node("star", "red", 0.2, 0.5, 0.2), Node("heart", "blue", 0.5, 0.5, 0.2)
     found = repair(parse("a photo of a star right of a heart"), (star, heart))
     assert len(found.edits) == 1
     (before,), (after,) = {star, heart} - set(found.graph), set(found.graph) - {star, heart}
@@ -120,6 +122,21 @@ def test_of_all_moves_that_help_the_shortest_is_made():
         for spot in shorter
         if inside(spot) and apart(spot, tuple(others), GAP)
     )
+
+
+def test_what_is_moved_stands_as_a_person_would_say_it_and_touches_nothing():
+    wanted = parse("a photo of a star right of a heart")
+    for (first, second), third in product(permutations(NINTHS, 2), (NINTHS[5], NINTHS[7])):
+        star, heart, ring = (
+            Node(noun, color, *place, 0.2)
+            for noun, color, place in (("star", "red", first), ("heart", "blue", second), ("ring", "green", third))
+        )
+        if third in (first, second) or passes(wanted, (star, heart, ring)):
+            continue
+        found = {node.noun: node for node in repair(wanted, (star, heart, ring)).graph}
+        assert found["ring"] == ring
+        assert relation_of(found["star"], found["heart"]) == "right of"
+        assert all(apart(node, tuple(set(found.values()) - {node}), GAP - 1e-9) for node in found.values())
 
 
 def _star_first(one, other):
