@@ -147,3 +147,21 @@ def test_a_build_without_a_manifest_is_not_finished(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps([])[:1])
     with pytest.raises(MisuseError, match="cannot be read"):
         read_manifest(tmp_path)
+
+
+def test_shards_of_others_are_not_replaced_and_a_killed_build_is(tmp_path):
+    (tmp_path / "genref_0.tar").write_bytes(b"published")
+    with pytest.raises(MisuseError, match="were not built here; choose another folder"):
+        write_shards(TRIPLETS, tmp_path, {})
+    assert (tmp_path / "genref_0.tar").read_bytes() == b"published"
+
+    def killed():
+        yield TRIPLETS[0]
+        raise KeyboardInterrupt
+
+    own = tmp_path / "own"
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(killed(), own, {}, per_shard=1)
+    assert list(own.glob("genref_*.tar"))
+    assert write_shards(TRIPLETS, own, {})["samples"] == len(TRIPLETS)
+    assert check(own) == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reflectionflow.genref.card import card, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool, prompts_a_round
-from reflectionflow.genref.shards import Triplet, write_shards
+from reflectionflow.genref.shards import Triplet, require_own, write_shards
 from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ def build(
         report: Told (written, all) triplets.
 
     Raises:
+        MisuseError: if the folder holds shards that no build wrote.
         StorageError: if the shards cannot be written.
     """
+    require_own(folder)
     pool = Pool(paint, folder / "runs")
     found, dropped, asked = dict[Source, list[Pair]](), {}, shares(sources, triplets)
     for source in asked:
@@ -120,12 +122,13 @@ def build_from_edits(
         about: What else the manifest says, such as the stack.
 
     Raises:
-        MisuseError: if there are no files.
+        MisuseError: if there are no files, or the folder holds shards that no build wrote.
         ModelError: if the teacher's endpoint refuses for good.
         StorageError: if the shards cannot be written.
     """
     drops: Counter[str] = Counter()
     changed: Counter[str] = Counter()
+    require_own(folder)
     edits.files_of(data)
     found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
     told = {

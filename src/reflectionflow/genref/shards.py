@@ -44,6 +44,9 @@ from reflectionflow.genref.members import (
 )
 
 MANIFEST = "manifest.json"
+DRAFT = f"{MANIFEST}.writing"
+"""What the manifest is called until all shards are there."""
+SHARDS = "genref_*.tar"
 RUNS = ("runs", "teacher.jsonl")
 """What a build of ours keeps beside its shards."""
 PER_SHARD = 1000
@@ -91,10 +94,21 @@ def _members(triplet: Triplet) -> Iterator[tuple[str, bytes]]:
     yield "provenance.json", json.dumps(triplet.provenance, sort_keys=True).encode()
 
 
+def require_own(folder: Path) -> None:
+    """Refuse a folder with shards that no build wrote, such as published ones: a build would replace them.
+
+    Raises:
+        MisuseError: if it holds such shards.
+    """
+    own = any((folder / name).exists() for name in (MANIFEST, DRAFT))
+    if not own and any(folder.glob(SHARDS)):
+        raise MisuseError(f"{folder} holds shards that were not built here; choose another folder for the new ones.")
+
+
 def write_shards(
     triplets: Iterable[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
 ) -> dict[str, Any]:
-    """Write shards, then the manifest; return it. What lies there already is replaced shard by shard.
+    """Write shards, then the manifest; return it. What an earlier build left there is replaced.
 
     Args:
         triplets: The samples in their order; one at a time is held.
@@ -103,12 +117,16 @@ def write_shards(
         per_shard: Samples of a shard.
 
     Raises:
+        MisuseError: if the folder holds shards that no build wrote, such as published ones.
         StorageError: if the folder cannot be written.
     """
+    require_own(folder)
+    draft = folder / DRAFT
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        draft.touch()  # tells that the shards are a build's, should it be killed
         (folder / MANIFEST).unlink(missing_ok=True)
-        for old in folder.glob("genref_*.tar"):
+        for old in folder.glob(SHARDS):
             old.unlink()
         counts: Counter[str] = Counter()
         shards: list[dict[str, Any]] = []
@@ -117,7 +135,6 @@ def write_shards(
             chosen = chain([first], islice(remaining, per_shard - 1))
             shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar", counts))
         manifest = {"format": 1, "samples": counts.total(), "subsets": dict(counts), "shards": shards, **about}
-        draft = folder / f"{MANIFEST}.writing"
         draft.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
         os.replace(draft, folder / MANIFEST)
     except OSError as error:
