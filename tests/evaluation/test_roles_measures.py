@@ -1,15 +1,17 @@
-"""The measures of single models in `benchmarks/`: edits matched one to one, ensembles by rank, rates by prompt."""
+"""The measures of single models: edits matched one to one, ensembles by rank, rates by prompt."""
 
 import math
 
 import numpy as np
 import pytest
-from benchmarks.roles_measures import compared, mean_ranks, ordered_pairs, rate, requirement_lost
+from benchmarks.roles_measures import mean_ranks, ordered_pairs, requirement_lost
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from reflectionflow.evaluation.intervals import wilson
+from reflectionflow.evaluation.reflections import compared
+from reflectionflow.evaluation.statistics import rate
 from reflectionflow.scenes.prompts import parse
 
 STARS = parse("a photo of three stars")
