@@ -226,19 +226,15 @@ def test_the_control_is_a_generator_tuned_on_the_good_pictures_and_their_prompts
 
 def test_the_control_sees_neither_flawed_pictures_nor_reflections(base, shards, tmp_path):
     """It learns the same from data whose flawed pictures and reflections are others."""
-    others = [
-        replace(triplet, bad=Image.new("RGB", triplet.bad.size, "red"), reflection="move the moon below the fish")
-        for triplet in read_triplets(shards_of(shards), Counter())
-    ]
-    write_shards(others, tmp_path / "others", {})
-    seen = {"control": [], "corrector": []}
-    for number, folder in enumerate((shards, tmp_path / "others")):
-        for kind, more in (("control", {"condition": "none"}), ("corrector", {})):
-            place = tmp_path / f"{kind}{number}"
-            corrector.run(config(place, base, folder, 2, **more), quiet, quiet, quiet)
-            seen[kind].append(losses(place, 2))
-    assert seen["control"][0] == seen["control"][1]
-    assert seen["corrector"][0] != seen["corrector"][1]
+    triplets = list(read_triplets(shards_of(shards), Counter()))
+    red, text = Image.new("RGB", triplets[0].bad.size, "red"), "move the moon below the fish"
+    write_shards(triplets, tmp_path / "own", {})
+    write_shards([replace(triplet, bad=red, reflection=text) for triplet in triplets], tmp_path / "others", {})
+    seen = []
+    for name in ("own", "others"):
+        corrector.run(config(tmp_path / "runs" / name, base, tmp_path / name, 2, condition="none"), quiet, quiet, quiet)
+        seen.append(losses(tmp_path / "runs" / name, 2))
+    assert seen[0] == seen[1]
 
 
 def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, shards, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
@@ -73,7 +73,7 @@ def criticism(found: Criticised, prompts: Sequence[Metadata]) -> Exhibit | None:
     return Exhibit(ID, "Figure 2: reflections on the same failed drafts", columns, tuple(lines), _notes(found))
 
 
-def _named(found: Criticised, prompts: Sequence[Metadata], said: dict[Spot, Told]) -> tuple[Rate | None, ...]:
+def _named(found: Criticised, prompts: Sequence[Metadata], said: Mapping[Spot, Told]) -> tuple[Rate | None, ...]:
     if not found.graphs:
         return ()
     seen = {spot: Seen(draft, False, found.graphs[spot]) for spot, draft in found.drafts.items()}
@@ -82,7 +82,7 @@ def _named(found: Criticised, prompts: Sequence[Metadata], said: dict[Spot, Told
     return tuple(rate if (rate := rates.get(name)) is not None and rate.trials else None for name in FAULTS)
 
 
-def _beyond(found: Criticised, prompts: Sequence[Metadata], said: dict[Spot, Told]) -> Estimate:
+def _beyond(found: Criticised, prompts: Sequence[Metadata], said: Mapping[Spot, Told]) -> Estimate:
     return mean_change(prompts, {spot: told.correct - found.again[spot] for spot, told in said.items()})
 
 

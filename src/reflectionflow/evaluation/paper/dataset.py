@@ -23,7 +23,14 @@ def dataset_grid(found: Statistics) -> Grid:
         if name in published.GENREF:
             theirs = (f"the paper: {name}", f"{published.GENREF[name]:,}", *("–",) * (width - 1))
             rows.append(tuple(Cell(text, quiet=True) for text in theirs))
-    head = ("subset", "triplets", "words a prompt", "words a reflection", "edits a reflection", "pictures differ by")
+    head: tuple[str, ...] = (
+        "subset",
+        "triplets",
+        "words a prompt",
+        "words a reflection",
+        "edits a reflection",
+        "pictures differ by",
+    )
     head += (("scene graphs differ by",) if apart else ()) + ("edits by verb",)
     notes = (
         f"{found.samples:,} triplets of flawed picture, reflection and enhanced picture. Differences are medians: of "

@@ -94,7 +94,7 @@ def critics(names: Sequence[str] | None, planned: Plan) -> tuple[Named, ...]:
         planned: The evaluation.
 
     Returns:
-        None where the stack cannot correct: then nothing would come of a reflection.
+        Nobody where the stack cannot correct: then nothing would come of a reflection.
 
     Raises:
         MisuseError: if one is unknown, reflects on nothing, lacks something on this machine, is named twice, or is the
