@@ -156,3 +156,6 @@ def test_shares_and_changes_have_the_prompt_as_their_unit():
     assert shares([STARS, PAIR], values)[PAIR.tag].value == 0
     moved = mean_change([STARS, PAIR], {spot: 1 if value else -1 for spot, value in values.items()})
     assert moved.value == pytest.approx(7 / 9)
+    assert moved.low < moved.value <= moved.high  # one prompt of each tag: they are resampled together
+    alone = mean_change([STARS], {(0, 0, 0): 1})
+    assert (alone.value, alone.low, alone.high) == (1, -1, 1)

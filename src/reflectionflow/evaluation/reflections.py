@@ -5,6 +5,7 @@ Drafts are told apart by spots, of which the first number is the prompt's: it is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -163,10 +164,21 @@ def shares(prompts: Sequence[Metadata], values: Mapping[Spot, bool]) -> dict[str
 
 
 def mean_change(prompts: Sequence[Metadata], values: Mapping[Spot, int]) -> Estimate:
-    """Return the mean of paired differences over drafts, with a bootstrap interval over prompts within their tags."""
+    """Return the mean of paired differences over drafts, with a bootstrap interval over prompts within their tags.
+
+    Tags of a single prompt are resampled together, because one prompt cannot tell its spread; a single prompt in all
+    says nothing of others.
+
+    Args:
+        prompts: The prompts.
+        values: A difference in {-1, 0, 1} of each draft.
+    """
     chosen: dict[int, list[int]] = {}
     for spot, value in values.items():
         chosen.setdefault(spot[0], []).append(value)
-    boot = Bootstrap([prompts[prompt].tag for prompt in chosen])
+    counts = Counter(prompts[prompt].tag for prompt in chosen)
+    tags = [prompts[prompt].tag if counts[prompts[prompt].tag] > 1 else "" for prompt in chosen]
+    boot = Bootstrap(tags)
     moved = boot.pooled([sum(some) for some in chosen.values()])
-    return (moved / boot.pooled([len(some) for some in chosen.values()])).estimate
+    found = (moved / boot.pooled([len(some) for some in chosen.values()])).estimate
+    return found if len(chosen) > 1 else Estimate(found.value, -1.0, 1.0)

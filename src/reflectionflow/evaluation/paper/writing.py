@@ -54,6 +54,8 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
     with storage_errors(folder, "writing the paper's tables"):
         if chains is not None and chains.picture:
             write_atomically(folder / CHAINS, chains.picture)
+        else:
+            (folder / CHAINS).unlink(missing_ok=True)
         with RunDirectory.read(folder / RUN) as run:
             write_atomically(folder / PAGE, _page(material, shown, run).encode())
         write_atomically(folder / TEXT, ("\n".join(_text(material, shown)) + "\n").encode())
