@@ -7,9 +7,15 @@ CONFIGS ?= configs/tuning
 GENREF ?= training/genref
 TRIPLETS ?= 9000
 PROMPT ?= a photo of an orange square and a blue star
+IMAGES ?= 16
+LIMIT ?= 25
+COMPOSITE ?= 100
+SEEDS ?= 2
+PICK_BY ?= scenes-vlm
+OUT ?= paper
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow check format models clean
+.PHONY: help demo test test-fast test-slow check format models paper clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +63,11 @@ models: $(READY) ## Train the Scenes models from nothing (about five hours on tw
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set data.shards=$(GENREF)
 	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)"]'
 	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)"]'
+
+paper: $(READY) ## Make the paper's tables and figures at Scenes scale (resumable; IMAGES, LIMIT, COMPOSITE, SEEDS, OUT).
+	@$(BIN)/reflectionflow paper --stack scenes --per-tag $(LIMIT) --composite $(COMPOSITE) --images $(IMAGES) \
+		--seeds $(SEEDS) --out $(OUT) $(if $(PICK_BY),--pick-by $(PICK_BY)) \
+		$(if $(wildcard $(GENREF)/*.tar),--genref $(GENREF)) $(if $(CONTROL),--control $(CONTROL))
 
 clean: ## Remove the environment and what demo and training wrote.
 	rm -rf $(VENV) demo training runs

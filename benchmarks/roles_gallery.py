@@ -7,15 +7,16 @@ resumes, and one with other models, more prompts or more pictures continues.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
+from reflectionflow.evaluation.reflections import Seen
 from reflectionflow.evaluation.scenes_judge import detect
 from reflectionflow.geneval import Metadata, decide
-from reflectionflow.genref.graph import Graph, graph_of
+from reflectionflow.genref.graph import graph_of
 from reflectionflow.roles import Generator, Refiner, Reflector, Role, Stack, Verifier
 from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Search, Strategy, Task, Tools, run_searches
@@ -27,21 +28,6 @@ T = TypeVar("T")
 Spot = tuple[int, int]
 """(index of the prompt, number of the draft)."""
 Ask = Callable[[Task, Tools, Spot], Awaitable[T]]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One picture as judge B sees it.
-
-    Attributes:
-        candidate: The picture.
-        correct: Whether it satisfies its prompt.
-        graph: The objects in it.
-    """
-
-    candidate: Candidate
-    correct: bool
-    graph: Graph
 
 
 class Gallery:

@@ -30,12 +30,13 @@ from rich.console import Console
 import roles_reports as reports
 from reflectionflow import stack
 from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.evaluation.reflections import Seen
 from reflectionflow.plugins import find_model
 from reflectionflow.roles import Role
 from reflectionflow.runs import RunDirectory, RunSpec
 from reflectionflow.scenes.prompts import TAGS, suite
 from reflectionflow.scenes.splits import Split
-from roles_gallery import Gallery, Seen, Spot, resolved
+from roles_gallery import Gallery, Spot, resolved
 from roles_measures import mean_ranks
 
 PLUS = "+"

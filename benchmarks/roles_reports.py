@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reflectionflow.evaluation.reflections import Seen, mean_change, named_faults, shares
 from reflectionflow.evaluation.statistics import (
     Bootstrap,
     Estimate,
@@ -18,11 +19,9 @@ from reflectionflow.evaluation.statistics import (
     pass_at,
 )
 from reflectionflow.geneval import Metadata
-from reflectionflow.genref.edits import Verb
-from reflectionflow.genref.repair import repair
 from reflectionflow.types import RefinedPrompt, Reflection
-from roles_gallery import Seen, Spot
-from roles_measures import UNREAD, Compared, Rate, Tallies, compared, edits_of, ordered_pairs, requirement_lost
+from roles_gallery import Spot
+from roles_measures import ordered_pairs, requirement_lost
 
 COMPOSITE = "composite"
 SIX = "macro over GenEval's tags"
@@ -207,7 +206,7 @@ def reflectors(
     prompts: Prompts, drafts: Mapping[Spot, Seen], told: Mapping[str, Mapping[Spot, Reflection]]
 ) -> tuple[list[Table], dict[str, Any]]:
     """Return how reflections compare with what judge B's own reading of each picture implies."""
-    data = {name: _reflector(prompts, drafts, reflections) for name, reflections in told.items()}
+    data = {name: named_faults(prompts, drafts, reflections) for name, reflections in told.items()}
     names = dict.fromkeys(name for found in data.values() for name in found)
     rows = [[name, *(shown(found[name]) if name in found else NONE for found in data.values())] for name in names]
     note = (
@@ -216,35 +215,6 @@ def reflectors(
     )
     table = Table("Reflectors: named faults", ["", *data], rows, note)
     return [table], {name: {key: plain(value) for key, value in found.items()} for name, found in data.items()}
-
-
-def _reflector(prompts: Prompts, drafts: Mapping[Spot, Seen], told: Mapping[Spot, Reflection]) -> dict[str, Rate]:
-    tallies = Tallies()
-    for (prompt, slot), reflection in told.items():
-        seen, failed = drafts[prompt, slot], reflection.failure is not None
-        tallies.add("no readable answer", prompt, failed)
-        if seen.correct:
-            tallies.add("passing pictures: false alarm", prompt, bool(reflection.text))
-            continue
-        tallies.add('failed pictures: false "nothing to correct"', prompt, reflection.nothing_to_correct)
-        wanted = repair(prompts[prompt], seen.graph).edits
-        tallies.add("failed pictures: compared", prompt, bool(wanted))
-        if wanted:
-            _count(tallies, prompt, compared(edits_of(reflection), wanted, prompts[prompt]))
-    return tallies.rates()
-
-
-def _count(tallies: Tallies, prompt: int, pair: Compared) -> None:
-    """Count what one reflection names, misses and makes up."""
-    tallies.add("failed pictures: the same edits", prompt, pair.same)
-    tallies.add("failed pictures: in the same words", prompt, pair.same_words)
-    tallies.add("precision", prompt, len(pair.found), len(pair.named))
-    tallies.add("recall", prompt, len(pair.found), len(pair.wanted))
-    for verb in (item.value for item in Verb):
-        named, wanted, found = (part.count(verb) for part in (pair.named, pair.wanted, pair.found))
-        tallies.add(f"precision, {verb}", prompt, found, named)
-        tallies.add(f"recall, {verb}", prompt, found, wanted)
-    tallies.add("edits in words of another form", prompt, pair.named.count(UNREAD), len(pair.named))
 
 
 def yields(
@@ -265,8 +235,8 @@ def yields(
     tags = tuple(dict.fromkeys(prompts[spot[0]].tag for spot in again))
     rows, data = [], {}
     for name, passed in arms.items():
-        rates = _by_tag(prompts, passed)
-        gain = _over_prompts(prompts, {spot: passed[spot] - noise[spot] for spot in passed})
+        rates = shares(prompts, passed)
+        gain = mean_change(prompts, {spot: passed[spot] - noise[spot] for spot in passed})
         done = len(corrected.get(name, again))
         told = NONE if name == "new noise" else shown(gain, True)
         rows.append([name, str(done), shown(rates["all"]), told, *(number(rates[tag].value) for tag in tags)])
@@ -274,24 +244,6 @@ def yields(
     head = ["reflector", "painted", "pass", "beyond new noise", *tags]
     note = f"{len(again)} failed drafts; corrected once by {corrector}, or not at all, which does not pass."
     return [Table("Reflectors: yield", head, rows, note)], data
-
-
-def _by_tag(prompts: Prompts, values: Mapping[Spot, bool]) -> dict[str, Rate]:
-    """Return the share of all and of each tag."""
-    tallies = Tallies()
-    for (prompt, _), value in values.items():
-        tallies.add("all", prompt, value)
-        tallies.add(prompts[prompt].tag, prompt, value)
-    return tallies.rates()
-
-
-def _over_prompts(prompts: Prompts, values: Mapping[Spot, int]) -> Estimate:
-    """Return the mean over pictures, resampling prompts within their tags."""
-    chosen = {prompt: [value for spot, value in values.items() if spot[0] == prompt] for prompt, _ in values}
-    boot = Bootstrap([prompts[prompt].tag for prompt in chosen])
-    return (
-        boot.pooled([sum(some) for some in chosen.values()]) / boot.pooled(list(map(len, chosen.values())))
-    ).estimate
 
 
 def refiners(
@@ -315,9 +267,9 @@ def refiners(
             spot: requirement_lost(prompts[spot[0]], item.text) if item.failure is None else item.failure
             for spot, item in refined.items()
         }
-        kept = _by_tag(prompts, {spot: not why for spot, why in lost.items()})
-        failed = _by_tag(prompts, {spot: item.failure is not None for spot, item in refined.items()})["all"]
-        same = _by_tag(prompts, {spot: item.text == prompts[spot[0]].prompt for spot, item in refined.items()})["all"]
+        kept = shares(prompts, {spot: not why for spot, why in lost.items()})
+        failed = shares(prompts, {spot: item.failure is not None for spot, item in refined.items()})["all"]
+        same = shares(prompts, {spot: item.text == prompts[spot[0]].prompt for spot, item in refined.items()})["all"]
         rows.append([name, shown(kept["all"]), *(number(kept[tag].value) for tag in tags), shown(failed), shown(same)])
         cases = [
             {"prompt": prompts[spot[0]].prompt, "refined": refined[spot].text, "lost": why}
@@ -344,7 +296,7 @@ def _worth(prompts: Prompts, again: Mapping[Spot, Seen], mine: Mapping[Spot, See
     if not spots:
         return ["0", NONE, NONE, NONE], {"pictures": 0}
     own, new = ({spot: seen[spot].correct for spot in spots} for seen in (again, mine))
-    before, after = (_by_tag(prompts, values)["all"] for values in (own, new))
-    gain = _over_prompts(prompts, {spot: new[spot] - own[spot] for spot in spots})
+    before, after = (shares(prompts, values)["all"] for values in (own, new))
+    gain = mean_change(prompts, {spot: new[spot] - own[spot] for spot in spots})
     numbers = {"user's prompt": plain(before), "refined prompt": plain(after), "difference": plain(gain)}
     return [str(len(spots)), shown(before), shown(after), shown(gain, True)], {"pictures": len(spots), **numbers}

@@ -31,6 +31,8 @@ def run(tmp_path, monkeypatch):
         (["--stack", "scenes-oracle"], "labelled training data"),
         (["--pick-by", "nobody"], "--pick-by nobody: no model is called 'nobody'"),
         (["--pick-by", "scenes-clip"], "is the verifier of the search"),
+        (["--reflect-by", "nobody"], "--reflect-by nobody: no model is called 'nobody'"),
+        (["--genref", "nowhere"], "nowhere"),
     ],
 )
 def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, arguments, said):
@@ -70,7 +72,9 @@ def test_the_tiny_world_from_the_command_line(run, tmp_path, monkeypatch):
     done = run(*arguments, "--json")
     assert done.exit_code == 0, done.stderr
     data = json.loads(done.stdout)
-    assert data["left_out"] == [f"noise + prompt is left out: the stack {path} has no refiner."]
+    assert data["left_out"][0] == f"noise + prompt is left out: the stack {path} has no refiner."
+    assert "Figure 1 is left out: no data set was named; --genref DIR shows one." in data["left_out"]
+    assert "figure-2" in data["exhibits"]
     assert "choices" in data["exhibits"]
     assert "Tables and figures: out/paper.html" in done.stderr
     assert (tmp_path / "out" / "report.html").is_file()

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.benchmarks import Benchmark
-from reflectionflow.evaluation.paper import chosen, lineup, make, published
+from reflectionflow.evaluation.judges import ScenesJudge
+from reflectionflow.evaluation.paper import Beside, chosen, lineup, make, published
+from reflectionflow.evaluation.paper.control import control_of
 from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT
-from reflectionflow.evaluation.paper.picking import Picker, pickers
+from reflectionflow.evaluation.paper.named import Named
+from reflectionflow.evaluation.paper.picking import pickers
+from reflectionflow.evaluation.paper.reflecting import critics
 from reflectionflow.evaluation.planning import Asked, plan
 from reflectionflow.evaluation.results import read_results
 from reflectionflow.evaluation.running import distinct
 from reflectionflow.geneval import Clause, Metadata
+from reflectionflow.genref.shards import Triplet, write_shards
+from reflectionflow.genref.stats import statistics
 from reflectionflow.runs import RunDirectory, verify
+from reflectionflow.scenes.words import known_words
 from tests.support.evaluating import Contrast, items
 from tests.support.running import QUICK
-from tests.support.world import Brightness, Painter, stack
+from tests.support.world import Brightness, Critic, Painter, stack
 
-FILES = ("paper.md", "paper.html", "paper.json", "results.json")
+FILES = ("paper.md", "paper.html", "paper.json", "figure-5.png", "results.json")
 IMAGES = 6
 
 
@@ -39,15 +49,28 @@ class Dark(Brightness):
         return replace(super()._judge(question), score=1 - super()._judge(question).score)
 
 
+class Tuned(Painter):
+    """Paints a little brighter."""
+
+    def __init__(self, **fields):
+        super().__init__(name="tuned@1", **fields)
+
+    def _paint(self, request):
+        painting = super()._paint(request)
+        return replace(painting, image=painting.image.point(lambda value: min(255, int(1.2 * value))))
+
+
 def planned(models, each=3, images=IMAGES, **fields):
     compared = lineup(models, images)
     asked = Asked(Benchmark("tiny", items(each)), compared.methods, images, 2, stack=models, **fields)
     return plan(asked, Contrast()), compared
 
 
-def paper(folder, models, by=(), on_event=lambda event: None, **fields):
+def paper(folder, models, by=(), terse=None, dataset=None, **fields):
     found, compared = planned(models, **fields)
-    return make(found, compared, by, folder, {"command": "test"}, on_event, QUICK)
+    others = (Named("terse", terse or Critic(name="terse@1", enough=0.4)),)
+    beside = Beside(tuple(by), (*critics(None, found), *others), dataset, Named("tuned", Tuned()))
+    return make(found, compared, beside, folder, {"command": "test"}, lambda event: None, patience=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +78,7 @@ def finished(tmp_path_factory):
     """Make the tables once; return directory, recipes painted, and the other verifier."""
     folder, dark = tmp_path_factory.mktemp("paper"), Dark()
     painter = Painter(log=folder / "log")
-    paper(folder / "out", stack(generator=painter, corrector=painter), [Picker("dark", dark)])
+    paper(folder / "out", stack(generator=painter, corrector=painter), [Named("dark", dark)])
     return folder / "out", (folder / "log").read_text().split(), dark
 
 
@@ -101,9 +124,12 @@ def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
     assert [method.name for method in compared.methods] == [NOISE]
     assert "noise + prompt is left out: the stack tiny has no refiner." in compared.left_out
     assert "ReflectionFlow is left out: the stack tiny has no corrector and no reflector." in compared.left_out
-    make(found, compared, [Picker("dark", Dark())], tmp_path, {}, lambda event: None, QUICK)
+    make(found, compared, Beside((Named("dark", Dark()),)), tmp_path, {}, lambda event: None, patience=QUICK)
     text, page = ((tmp_path / name).read_text() for name in ("paper.md", "paper.html"))
     assert all(sentence in text and sentence in page for sentence in compared.left_out)
+    for number in (1, 2, 5):
+        assert f"Figure {number} is left out: " in text
+        assert f"Figure {number} is left out: " in page
     shown = [item["id"] for item in json.loads((tmp_path / "paper.json").read_text())["exhibits"]]
     assert shown == ["table-1", "figure-4-left", "figure-4-middle", "figure-4-right"]
     assert "who picks from the pictures of noise" in text
@@ -117,6 +143,7 @@ def test_without_a_refiner_reflection_stays():
 
 def test_every_exhibit_is_there(data):
     assert [item["id"] for item in data["exhibits"]] == [
+        "figure-2",
         "table-1",
         "figure-4-left",
         "figure-4-middle",
@@ -145,7 +172,10 @@ def test_every_number_says_its_interval_and_prompts_and_seeds(finished, data):
     assert len(records) > 60
     for item in records:
         assert item["low"] <= item["value"] <= item["high"]
-        assert item["pairs"] == 2 * item["prompts"] if item["prompts"] else item["column"] in ("easy", "medium", "hard")
+        if item["prompts"]:
+            assert item["pairs"] == 2 * item["prompts"]
+        else:
+            assert item["column"] in ("easy", "medium", "hard", "correction passes")
     text = (finished[0] / "paper.md").read_text()
     assert "composite (3 × 2)" in text
     assert "GenEval's tags (6 × 2)" in text
@@ -216,7 +246,7 @@ def test_repeating_asks_nothing_and_ends_with_the_same_bytes(finished, tmp_path)
     before = {name: (finished[0] / name).read_bytes() for name in FILES}
     painter, dark = Painter(log=tmp_path / "log"), Dark()
     models = stack(generator=painter, corrector=painter)
-    paper(finished[0], models, [Picker("dark", dark)])
+    paper(finished[0], models, [Named("dark", dark)])
     assert not (tmp_path / "log").exists()
     assert dark.asked == 0
     assert {name: (finished[0] / name).read_bytes() for name in FILES} == before
@@ -227,10 +257,10 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("where", ["painting", "picking"])
+@pytest.mark.parametrize("where", ["painting", "picking", "reflecting"])
 def test_an_interrupted_run_continues_to_the_same_tables(finished, tmp_path, where):
     def stop(requests):
-        if len((tmp_path / "log").read_text().split()) > 40 or where == "picking":
+        if len((tmp_path / "log").read_text().split()) > 40 or where != "painting":
             raise Interrupted
 
     painter, dark = Painter(log=tmp_path / "log"), Dark()
@@ -238,12 +268,15 @@ def test_an_interrupted_run_continues_to_the_same_tables(finished, tmp_path, whe
     if where == "painting":
         interrupted = stack(generator=painter, corrector=painter, reflector=replace(models.reflector, before=stop))
         with pytest.raises(Interrupted):
-            paper(tmp_path / "out", interrupted, [Picker("dark", dark)])
+            paper(tmp_path / "out", interrupted, [Named("dark", dark)])
+    elif where == "picking":
+        with pytest.raises(Interrupted):
+            paper(tmp_path / "out", models, [Named("dark", Dark(before=stop))])
     else:
         with pytest.raises(Interrupted):
-            paper(tmp_path / "out", models, [Picker("dark", Dark(before=stop))])
+            paper(tmp_path / "out", models, [Named("dark", dark)], Critic(name="terse@1", enough=0.4, before=stop))
     assert not (tmp_path / "out" / "paper.html").exists()
-    paper(tmp_path / "out", models, [Picker("dark", dark)])
+    paper(tmp_path / "out", models, [Named("dark", dark)])
     painted = (tmp_path / "log").read_text().split()
     assert len(painted) - len(set(painted)) <= painter.batch_size  # at most the batch in flight is painted again
     for name in FILES:
@@ -252,7 +285,10 @@ def test_an_interrupted_run_continues_to_the_same_tables(finished, tmp_path, whe
 
 def test_the_page_stands_alone(finished):
     page = (finished[0] / "paper.html").read_text()
-    assert not re.search(r"<script|https?://|<img", page)
+    assert not re.search(r"<script|https?://", page)
+    pictures = re.findall(r'<img[^>]* src="([^"]*)"', page)
+    assert pictures
+    assert all(source.startswith("data:image/") for source in pictures)
     assert page.count("<svg") == 3
     assert page.count("<polygon") >= 3 + 3  # bands
     assert all((finished[0] / link).exists() for link in re.findall(r'href="([^"#]+)"', page))
@@ -263,7 +299,8 @@ def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):
     related.relatives = dark.relatives = frozenset({"red"})
     models = stack(verifier=related)
     found, compared = planned(models, each=1, images=2, oracle=True)
-    make(found, compared, [Picker("dark", dark, ("related",))], tmp_path, {}, lambda event: None, QUICK)
+    beside = Beside((Named("dark", dark, ("related",)),))
+    make(found, compared, beside, tmp_path, {}, lambda event: None, patience=QUICK)
     text, page = ((tmp_path / name).read_text() for name in ("paper.md", "paper.html"))
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert len(titles) >= 4
@@ -279,6 +316,169 @@ def test_prompts_are_chosen_by_tag():
     assert chosen(every, 9, 0).tags == ("single_object", "counting")
 
 
+def failed_drafts(folder):
+    """Return the first drafts that the judge refuses, as (prompt, seed, slot) and picture, in order."""
+    results = read_results(folder)
+    found = []
+    with RunDirectory.read(folder / "run") as run:
+        for row in results.rows:
+            if row.method == NOISE:
+                steps = distinct(run.result(row.search).result.steps)
+                for step, bit in zip(steps, row.correct, strict=True):
+                    if bit == "0" and step.place[1] < 4:
+                        found.append(((row.prompt, row.seed, step.place[1]), step.candidate))
+    return found
+
+
+def test_every_reflector_is_asked_about_the_same_failed_drafts_and_its_corrections_are_judged(finished, data):
+    folder, drafts, results = finished[0], failed_drafts(finished[0]), read_results(finished[0])
+    found = ours(data, "figure-2")
+    assert {item["drafts"] for item in found.values()} == {len(drafts)}
+    with RunDirectory.read(folder / "run") as run:
+        stored = {(item.label, item.result.prompt, item.search["task"]["seed"]): item.result for item in run.results()}
+        passed = {}
+        arms = {"new noise": "new noise after failed drafts", "critic": "critic@1 on failed drafts"}
+        for name, label in {**arms, "terse": "terse@1 on failed drafts"}.items():
+            right = []
+            for (prompt, seed, slot), draft in drafts:
+                item = results.prompts[prompt]
+                steps = {step.place: step for step in stored[label, item.prompt, seed].steps}
+                assert steps[0, slot].candidate == draft
+                step = steps.get((1, slot))
+                silent = name == "terse" and np.asarray(run.image(draft.image)).mean() / 255 > 0.4
+                assert (step is None) == silent
+                if step is not None:
+                    assert step.candidate.recipe.parent == (None if name == "new noise" else draft.id)
+                right.append(
+                    step is not None and Contrast().decide([(run.image(step.candidate.image), item)])[0].correct
+                )
+            passed[name] = np.mean(right)
+            assert found[name, "correction passes"]["value"] == pytest.approx(passed[name], abs=1e-6)
+    assert 0 < passed["terse"] < passed["critic"]
+    for name in ("critic", "terse"):
+        moved = found[f"{name} − new noise", "correction passes"]["value"]
+        assert moved == pytest.approx(passed[name] - passed["new noise"], abs=1e-5)
+
+
+def test_reflections_stand_side_by_side_for_the_first_failed_draft_of_each_tag(finished, data):
+    folder, results = finished[0], read_results(finished[0])
+    first = {}
+    for (prompt, seed, _), draft in failed_drafts(folder):
+        first.setdefault(results.prompts[prompt].tag, (results.prompts[prompt].prompt, seed, draft.image))
+    assert [(item["prompt"], item["seed"], item["draft"]) for item in data["reflections"]] == list(first.values())
+    assert {tuple(item["told"]) for item in data["reflections"]} == {("critic", "terse")}
+    page = (folder / "paper.html").read_text()
+    for item in data["reflections"]:
+        assert item["told"]["critic"]["reflection"] in page
+    assert page.count('class="beside"') == len(first)
+    assert "of each tag the first failed draft" in page
+
+
+def test_chains_are_chosen_by_the_rule_that_the_caption_states(finished, data):
+    folder, results = finished[0], read_results(finished[0])
+    ends, first = [], {}
+    with RunDirectory.read(folder / "run") as run:
+        for row in (row for row in results.rows if row.method == FLOW):
+            result = run.result(row.search).result
+            painted = {step.candidate.id: step for step in distinct(result.steps)}
+            right = dict(zip(painted, row.correct, strict=True))
+            way = [result.best.candidate]
+            while way[0].recipe.parent is not None:
+                way.insert(0, painted[way[0].recipe.parent].candidate)
+            if len(way) > 1:
+                ends.append(right[way[0].id] + right[way[-1].id])
+                tag = results.prompts[row.prompt].tag
+                if ends[-1] == "01" and tag not in first:
+                    first[tag] = (results.prompts[row.prompt].prompt, row.seed, [item.image for item in way])
+    assert first
+    assert [(x["prompt"], x["seed"], x["pictures"]) for x in data["chains"]["shown"]] == list(first.values())
+    words = {"0": "refused", "1": "accepted"}
+    counted = {f"{words[one]}, {words[other]}": ends.count(one + other) for one in "01" for other in "01"}
+    assert data["chains"]["corrections"] == counted
+    text, page = ((folder / name).read_text() for name in ("paper.md", "paper.html"))
+    assert "of each tag the first chain" in text
+    assert f"{len(ends)} of 18 answers are corrections" in text
+    picture = base64.b64encode((folder / "figure-5.png").read_bytes()).decode()
+    assert f'src="data:image/png;base64,{picture}"' in page
+
+
+def test_the_data_set_is_shown_with_the_papers_counts_below_ours(finished, tmp_path):
+    bad, good = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    texts = [("rule", "a photo of a star", "remove the ring. add a star"), ("cot", "a ring", "move the ring")]
+    triplets = [Triplet(str(n), good, bad, words, prompt, name, {}) for n, (name, prompt, words) in enumerate(texts)]
+    write_shards(triplets, tmp_path / "genref", {})
+    dataset = statistics(tmp_path / "genref")
+    copy = tmp_path / "out"
+    shutil.copytree(finished[0], copy)
+    paper(copy, stack(), [Named("dark", Dark())], dataset=dataset)
+    text, page = ((copy / name).read_text() for name in ("paper.md", "paper.html"))
+    assert "| rule | 1 | 5.0 | 6.0 | 2.0 |" in text
+    assert "| the paper: rule | 184,709 |" in text
+    assert "the paper: cot" not in text
+    assert "Figure 1 is left out" not in text + page
+    assert page.count('class="verb-remove"') >= 1
+    assert json.loads((copy / "paper.json").read_text())["dataset"]["subsets"] == {"cot": 1, "rule": 1}
+
+
+def test_the_control_is_noise_scaling_by_another_generator(finished, data):
+    folder, results = finished[0], read_results(finished[0])
+    curve, table = ours(data, "figure-4-middle"), ours(data, "table-1")
+    for budget in results.about.budgets:
+        right = {"single_object": [], "counting": []}
+        with RunDirectory.read(folder / "run") as run:
+            for stored in (item for item in run.results() if item.label == "control tuned@1"):
+                item = next(item for item in results.prompts if item.prompt == stored.result.prompt)
+                drafts = sorted(stored.result.steps, key=lambda step: step.place)[:budget]
+                pick = max(drafts, key=lambda step: step.verdict.score)
+                if item.tag in right:
+                    right[item.tag].append(Contrast().decide([(run.image(pick.candidate.image), item)])[0].correct)
+        assert [len(values) for values in right.values()] == [6, 6]
+        wanted = np.mean([np.mean(values) for values in right.values()])
+        assert curve["control", str(budget)]["value"] == pytest.approx(wanted, abs=1e-6)
+    assert table["control, 6 pictures", "GenEval's tags"]["value"] == pytest.approx(wanted, abs=1e-6)
+    gain = table[f"{FLOW}, 6 pictures", "counting"]["value"] - table["control, 6 pictures", "counting"]["value"]
+    assert table[f"{FLOW} − control", "counting"]["value"] == pytest.approx(gain, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nobody", "--control nobody: no model is called 'nobody'"),
+        ("scenes-clip", "--control scenes-clip: it plays verifier, not generator"),
+        ("scenes-flux", "--control scenes-flux: .*16"),
+    ],
+)
+def test_controls_that_cannot_paint_are_refused(name, said):
+    with pytest.raises(MisuseError, match=said):
+        control_of(name, planned(stack())[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["nobody"], "--reflect-by nobody: no model is called 'nobody'"),
+        (["scenes-clip"], "--reflect-by scenes-clip: it plays verifier, not reflector"),
+        (["scenes-teacher"] * 2, "names scenes-teacher twice"),
+    ],
+)
+def test_reflectors_that_cannot_be_asked_are_refused(names, said):
+    with pytest.raises(MisuseError, match=said):
+        critics(names, planned(stack())[0])
+
+
+def test_the_teacher_is_asked_on_scenes_alone_and_called_an_oracle():
+    painter = Painter(defaults=replace(Painter().defaults, width=128, height=128))
+    painter.capabilities = replace(painter.capabilities, words=known_words())
+    one = Metadata("single_object", "a photo of a star", (Clause("star"),))
+    found = plan(Asked(Benchmark("one", (one,)), stack=stack(generator=painter)), ScenesJudge())
+    assert [critic.told for critic in critics(None, found)] == ["critic", "scenes-teacher (oracle)"]
+    assert [critic.told for critic in critics([], found)] == ["critic"]
+    assert [critic.told for critic in critics(None, planned(stack())[0])] == ["critic"]
+    assert critics(None, planned(stack(corrector=None))[0]) == ()
+    with pytest.raises(MisuseError, match="tiny has no corrector"):
+        critics(["scenes-teacher"], planned(stack(corrector=None))[0])
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -291,8 +491,6 @@ def test_prompts_are_chosen_by_tag():
     ],
 )
 def test_verifiers_that_cannot_pick_are_refused(names, said):
-    from reflectionflow.evaluation.judges import ScenesJudge
-
     one = Metadata("single_object", "a photo of a star", (Clause("star"),))
     models = stack(generator=Painter(defaults=replace(Painter().defaults, width=128, height=128)))
     found = plan(Asked(Benchmark("one", (one,)), stack=models), ScenesJudge())

@@ -1,16 +1,31 @@
-"""The measures of single models in `benchmarks/`: edits matched one to one, ensembles by rank, rates by prompt."""
+"""The measures of single models: edits matched one to one, ensembles by rank, rates by prompt."""
 
 import math
 
 import numpy as np
 import pytest
-from benchmarks.roles_measures import compared, mean_ranks, ordered_pairs, rate, requirement_lost
+from benchmarks.roles_measures import mean_ranks, ordered_pairs, requirement_lost
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from reflectionflow.evaluation.intervals import wilson
+from reflectionflow.evaluation.reflections import (
+    PRECISION,
+    RECALL,
+    SAME,
+    SILENT,
+    Seen,
+    compared,
+    mean_change,
+    named_faults,
+    shares,
+)
+from reflectionflow.evaluation.statistics import rate
+from reflectionflow.genref.graph import Node
+from reflectionflow.genref.repair import repair
 from reflectionflow.scenes.prompts import parse
+from reflectionflow.types import Candidate, Recipe, Reflection
 
 STARS = parse("a photo of three stars")
 PAIR = parse("a photo of a red star left of a blue heart")
@@ -106,3 +121,41 @@ def test_a_refined_prompt_that_loses_something_says_what(text, lost):
     found = requirement_lost(PAIR, text)
     assert lost in found
     assert bool(found) == bool(lost)
+
+
+def test_the_edits_that_lead_to_a_right_picture_are_all_that_is_wanted_and_others_are_none_of_it():
+    recipe = Recipe("painter@1", PAIR.prompt, 1, 128, 128, 1, 1.0)
+    draft = Candidate(recipe, "0" * 64, 128, 128)
+    graphs = [
+        (Node("star", "red", 0.2, 0.5, 0.3),),
+        (Node("star", "blue", 0.8, 0.5, 0.3), Node("ring", "red", 0.2, 0.5, 0.3)),
+    ]
+    drafts = {(0, seed, slot): Seen(draft, False, graph) for seed in (0, 1) for slot, graph in enumerate(graphs)}
+    perfect = {spot: repair(PAIR, seen.graph).edits for spot, seen in drafts.items()}
+    assert all(perfect.values())
+
+    def told(edits):
+        words = {spot: Reflection(draft.id, "critic@1", ". ".join(some), some) for spot, some in edits.items()}
+        return {name: share.value for name, share in named_faults([PAIR], drafts, words).items()}
+
+    best = told(perfect)
+    assert (best[PRECISION], best[RECALL], best[SAME], best[SILENT]) == (1, 1, 1, 0)
+    wrong = told(dict.fromkeys(drafts, ("remove the moon",)))
+    assert (wrong[PRECISION], wrong[RECALL], wrong[SAME], wrong[SILENT]) == (0, 0, 0, 0)
+    silent = told(dict.fromkeys(drafts, ()))
+    assert math.isnan(silent[PRECISION])
+    assert (silent[RECALL], silent[SILENT]) == (0, 1)
+    more = told({spot: (*edits, "remove the moon") for spot, edits in perfect.items()})
+    assert (more[RECALL], more[SAME]) == (1, 0)
+    assert 0 < more[PRECISION] < 1
+
+
+def test_shares_and_changes_have_the_prompt_as_their_unit():
+    values = {(0, seed, slot): True for seed in range(2) for slot in range(4)} | {(1, 0, 0): False}
+    assert shares([STARS, PAIR], values)["all"].value == pytest.approx(8 / 9)
+    assert shares([STARS, PAIR], values)[PAIR.tag].value == 0
+    moved = mean_change([STARS, PAIR], {spot: 1 if value else -1 for spot, value in values.items()})
+    assert moved.value == pytest.approx(7 / 9)
+    assert moved.low < moved.value <= moved.high  # one prompt of each tag: they are resampled together
+    alone = mean_change([STARS], {(0, 0, 0): 1})
+    assert (alone.value, alone.low, alone.high) == (1, -1, 1)

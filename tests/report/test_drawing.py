@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from stories import PROMPT, candidate, chain_story, failed_story, judged, noise_story, png
 from test_reports import Page
 
 from reflectionflow.cli.story import tell_story
-from reflectionflow.report import Story, chain_sheet, contact_sheet, html_page
+from reflectionflow.report import Story, Way, chain_sheet, contact_sheet, html_page, path_sheet
 from reflectionflow.report.files import Chapter
 from reflectionflow.report.lettering import shortened, width_of, wrapped, write
 from reflectionflow.report.strip import MOST_ROWS
@@ -176,3 +176,18 @@ def test_without_chains_there_is_no_sheet_of_them(story):
 def test_the_best_of_a_chain_is_framed():
     assert (15, 123, 95) in {colour for _, colour in chain_sheet(chain_story()).getcolors(1 << 24)}
     assert contact_sheet(chain_story()).width == 20 + 3 * 276
+
+
+def test_the_ways_of_several_searches_stand_below_each_other_each_from_draft_to_answer():
+    chains, noise, failed = chain_story(), noise_story(), failed_story()
+    title = "a prompt far too long for its row " * 20
+    one, two = (path_sheet([Way(chains, title, "seed 1")] * count) for count in (1, 2))
+    assert len(chains.path) > 1
+    assert one.width == two.width
+    assert two.height > 1.9 * one.height
+    assert path_sheet([]) is None
+    assert path_sheet([Way(failed, "nothing was painted")]) is None
+    mixed = path_sheet([Way(chains, "chains"), Way(failed, "nothing"), Way(noise, "a draft alone")])
+    assert one.height < mixed.height <= two.height
+    with_two = ImageChops.difference(one, two.crop((0, 0, one.width, one.height)))
+    assert with_two.getbbox() is None

@@ -20,6 +20,7 @@ from reflectionflow.genref.build import Source, build, shares
 from reflectionflow.genref.index import index_of, readable
 from reflectionflow.genref.shards import Triplet, read_manifest, read_triplets, shards_of, write_shards
 from reflectionflow.models.corrector import SPEC, CorrectorOptions, FluxCorrector
+from reflectionflow.models.flux import FluxGenerator, FluxOptions, read_details
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
@@ -246,6 +247,38 @@ def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
     saved = json.loads((tmp_path / "model" / "transformer" / "config.json").read_text())
     assert saved["_class_name"] == "FluxTransformer2DModel", "diffusers loads it without this package"
     assert str(base) not in json.dumps(saved), "where the base lay is nobody's business"
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_the_control_is_a_generator_tuned_on_the_good_pictures_and_their_prompts_alone(base, shards, tmp_path, rank):
+    settings = config(tmp_path, base, shards, 2, condition="none", lora={"rank": rank, "alpha": 4.0})
+    metrics = corrector.run(settings, quiet, quiet, quiet)
+    assert np.isfinite(metrics["loss"])
+    assert not (tmp_path / "model" / "pytorch_lora_weights.safetensors").exists()
+    known = [read_details(folder)[1] for folder in (base, tmp_path / "model")]
+    assert known[0] == known[1]
+
+    def paint(folder):
+        painter = FluxGenerator(FluxOptions(checkpoint=folder, device="cpu", dtype="float32"))
+        recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5)
+        return painter.name, np.asarray(painter.generate([PaintRequest(recipe)])[0].image)
+
+    (own, before), (tuned, after) = paint(base), paint(tmp_path / "model")
+    assert (own.split("@")[0], tuned.split("@")[0]) == ("scenes-flux", "scenes-flux-control")
+    assert not np.array_equal(before, after)
+
+
+def test_the_control_sees_neither_flawed_pictures_nor_reflections(base, shards, tmp_path):
+    """It learns the same from data whose flawed pictures and reflections are others."""
+    triplets = list(read_triplets(shards_of(shards), Counter()))
+    red, text = Image.new("RGB", triplets[0].bad.size, "red"), "move the moon below the fish"
+    write_shards(triplets, tmp_path / "own", {})
+    write_shards([replace(triplet, bad=red, reflection=text) for triplet in triplets], tmp_path / "others", {})
+    seen = []
+    for name in ("own", "others"):
+        corrector.run(config(tmp_path / "runs" / name, base, tmp_path / name, 2, condition="none"), quiet, quiet, quiet)
+        seen.append(losses(tmp_path / "runs" / name, 2))
+    assert seen[0] == seen[1]
 
 
 def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, shards, tmp_path):

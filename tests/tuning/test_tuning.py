@@ -27,6 +27,7 @@ KINDS = {
 }
 OTHERS = {
     "flux-dev.toml": corrector.CorrectorConfig,
+    "scenes-control.toml": corrector.CorrectorConfig,
     "scenes-smoke.toml": corrector.CorrectorConfig,
     "qwen-vl.toml": reflector.VlmConfig,
 }

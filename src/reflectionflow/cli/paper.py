@@ -30,10 +30,13 @@ from reflectionflow.cli.evaluate import (
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reflectionflow import roles
     from reflectionflow.evaluation.judges import Judge
     from reflectionflow.evaluation.planning import Plan
     from reflectionflow.evaluation.rehearsal import Forecast
+    from reflectionflow.genref.stats import Statistics
 
 
 class Suite(StrEnum):
@@ -62,6 +65,25 @@ PickBy = Annotated[
         metavar="NAMES", help="Verifiers that pick from the same pictures: models or stack files, with commas."
     ),
 ]
+ReflectBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Further reflectors asked about the same failed drafts: models or stack files, with commas; absent: "
+        "scenes-teacher where the stack paints Scenes.",
+    ),
+]
+GenRef = Annotated[
+    Path | None, typer.Option("--genref", metavar="DIR", help="The data set to show: a folder of GenRef shards.")
+]
+Control = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="A generator tuned on the data set's good pictures without a condition: noise scaling by it is a further "
+        "row. A model or a stack file.",
+    ),
+]
 SCENES_PER_TAG = 25
 
 
@@ -76,6 +98,9 @@ def paper(
     seed: Seed = 0,
     split: Split = Part.TEST,
     pick_by: PickBy = "",
+    reflect_by: ReflectBy = None,
+    genref: GenRef = None,
+    control: Control = None,
     steps: Steps = None,
     guidance: Guidance = None,
     oracle: Oracle = False,
@@ -85,14 +110,16 @@ def paper(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the paper's tables and figures: Table 1, Figure 4, width and depth, with the paper's own values beside.
+    """Make the paper's tables and figures, with the paper's own values beside.
 
     The directory is that of an evaluation, and gets paper.html, paper.md and paper.json besides. The same command
     continues an interrupted one. What the stack cannot play is left out and said.
     """
     from reflectionflow.evaluation.benchmarks import benchmark as find
-    from reflectionflow.evaluation.paper import chosen, lineup, make
+    from reflectionflow.evaluation.paper import Beside, chosen, lineup, make, nobody
+    from reflectionflow.evaluation.paper.control import control_of
     from reflectionflow.evaluation.paper.picking import pickers
+    from reflectionflow.evaluation.paper.reflecting import critics
     from reflectionflow.evaluation.paper.writing import PAGE
     from reflectionflow.evaluation.planning import Asked, plan
 
@@ -113,11 +140,18 @@ def paper(
         oracle=oracle,
     )
     planned = plan(asked, _judge(suite, dry_run=dry_run))
-    names = [name.strip() for name in pick_by.split(",") if name.strip()]
+    names, others = _names(pick_by), None if reflect_by is None else _names(reflect_by)
     if dry_run:
-        _rehearse(planned, compared.left_out, names, out, seconds_per_image, price_per_hour, as_json=as_json)
+        tell_forecast(planned, _forecast(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
+        for sentence in (*_further(planned, names, others, control), *compared.left_out):
+            tell(sentence)
         return
-    by = pickers(names, planned)
+    beside = Beside(
+        pickers=pickers(names, planned),
+        critics=critics(others, planned),
+        dataset=_dataset(genref),
+        control=None if control is None else control_of(control, planned),
+    )
     passed: dict[str, Any] = {
         "command": "paper",
         "stack": stack,
@@ -129,10 +163,13 @@ def paper(
         "seeds": seeds,
         "seed": seed,
         "pick_by": names,
+        "reflect_by": others,
+        "genref": None if genref is None else str(genref),
+        "control": control,
         "oracle": oracle,
     }
     with progress(planned, quiet=quiet) as consumer:
-        made = make(planned, compared, by, out, passed, consumer)
+        made = make(planned, compared, beside, out, passed, consumer, nobody if quiet else tell)
     if as_json:
         about = made.done.results.about
         shown = [exhibit.id for exhibit in made.exhibits]
@@ -142,16 +179,27 @@ def paper(
                     "page": str(out / PAGE),
                     "oracle": about.oracle,
                     "exhibits": shown,
-                    "left_out": list(compared.left_out),
+                    "left_out": list(made.left_out),
                     "computed": dict(made.done.results.computed),
                 },
                 ensure_ascii=False,
             )
         )
     if not quiet:
-        for sentence in compared.left_out:
+        for sentence in made.left_out:
             tell(sentence)
         tell(f"Tables and figures: {out / PAGE}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _dataset(folder: Path | None) -> Statistics | None:
+    """Return the numbers of a data set, read before anything is painted."""
+    from reflectionflow.genref.stats import statistics
+
+    return None if folder is None else statistics(folder)
 
 
 def _models(name: str, *, dry_run: bool) -> roles.Stack:
@@ -175,23 +223,25 @@ def _judge(suite: Suite, *, dry_run: bool) -> Judge:
     return NoJudge() if dry_run else GenevalJudge()
 
 
-def _rehearse(
-    planned: Plan,
-    left_out: tuple[str, ...],
-    pick_by: list[str],
-    out: Path,
-    pace: float | None,
-    price: float | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Say what it needs at most; nothing is painted."""
-    tell_forecast(planned, _forecast(planned, out, pace, price), as_json=as_json)
-    again = planned.asked.images * planned.asked.seeds * len(planned.asked.benchmark.items)
+def _further(planned: Plan, pick_by: list[str], reflect_by: list[str] | None, control: str | None) -> Iterator[str]:
+    """Yield what is needed at most besides the evaluation itself, outside its estimate of time."""
+    from reflectionflow.evaluation.paper.reflecting import FIRST, usual
+
+    asked, models = planned.asked, planned.models
+    searches = asked.seeds * len(asked.benchmark.items)
+    outside = "outside the estimate of time"
     for name in pick_by:
-        tell(f"--pick-by {name}: {again:,} further verifier calls, outside the estimate of time.")
-    for sentence in left_out:
-        tell(sentence)
+        yield f"--pick-by {name}: {asked.images * searches:,} further verifier calls, {outside}."
+    others = usual(models) if reflect_by is None else reflect_by
+    critics = (models.reflector is not None) + len(others) if models.corrector is not None else 0
+    if critics:
+        drafts = min(FIRST, asked.images) * searches
+        yield (
+            f"Figure 2, {critics} reflectors: {critics * drafts:,} further reflector calls and "
+            f"{(critics + 1) * drafts:,} pictures, {outside}; as many as if every first draft failed."
+        )
+    if control is not None:
+        yield f"--control {control}: {asked.images * searches:,} further pictures and verifier calls, {outside}."
 
 
 def _forecast(planned: Plan, out: Path, pace: float | None, price: float | None) -> Forecast:

@@ -12,6 +12,7 @@ from reflectionflow.geneval import Decision, Metadata
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from reflectionflow.genref.graph import Graph
     from reflectionflow.runtime import Task
 
 LABELS = "training-labels"
@@ -67,6 +68,13 @@ class ScenesJudge:
         from reflectionflow.evaluation.scenes_judge import judge
 
         return [judge(image, metadata) for image, metadata in items]
+
+    def graph(self, image: Image) -> Graph:
+        """Return the objects of a picture as the judge sees them."""
+        from reflectionflow.evaluation.scenes_judge import SIDE, detect
+        from reflectionflow.genref.graph import graph_of
+
+        return graph_of(detect(image), SIDE)
 
 
 class GenevalJudge:

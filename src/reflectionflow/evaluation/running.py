@@ -62,14 +62,26 @@ def carry_out(
     with RunDirectory.open(folder / RUN, RunSpec(passed, plan.resolved)) as run:
         decisions = Decisions(folder / DECISIONS, plan.judge)
         try:
-            _paint(plan, run, decisions, on_event, patience or Patience())
-            rows = tuple(_row(trial, run, decisions, plan) for trial in plan.trials)
+            rows = played(plan, run, decisions, on_event, patience or Patience())
         finally:
             decisions.close()
         spent = run.journal.seconds()
     computed = {kind: count for kind, (count, _) in spent.items()}
     results = Results(_about(plan), plan.asked.benchmark.items, rows, computed)
     return Done(results, {kind: seconds for kind, (_, seconds) in spent.items()})
+
+
+def played(
+    plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consumer, patience: Patience
+) -> tuple[Row, ...]:
+    """Paint and judge what an open run does not hold of a plan's searches, and return their outcomes in order.
+
+    Raises:
+        ModelError: if a model failed for good.
+        StorageError: if the run cannot be written.
+    """
+    _paint(plan, run, decisions, on_event, patience)
+    return tuple(_row(trial, run, decisions, plan) for trial in plan.trials)
 
 
 def _paint(plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consumer, patience: Patience) -> None:

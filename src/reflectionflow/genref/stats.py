@@ -27,6 +27,7 @@ class Statistics:
         verbs: How many edits of each verb, by subset; "other" where a reflection starts otherwise.
         edits: Mean number of edits of a reflection, by subset.
         words: Mean number of words of a reflection, by subset.
+        prompts: Mean number of words of a prompt, by subset.
         changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by subset.
         histogram: How many triplets lie in each bin of that difference, by subset; see `BIN` and `BINS`.
         apart: The same quantiles of the distance of the two scene graphs, for subsets whose builder told it.
@@ -40,6 +41,7 @@ class Statistics:
     verbs: dict[str, dict[str, int]]
     edits: dict[str, float]
     words: dict[str, float]
+    prompts: dict[str, float]
     changed: dict[str, tuple[float, ...]]
     histogram: dict[str, tuple[int, ...]]
     apart: dict[str, tuple[float, ...]]
@@ -77,7 +79,7 @@ def statistics(folder: Path) -> Statistics:
 def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
     subsets: Counter[str] = Counter()
     verbs: dict[str, Counter[str]] = defaultdict(Counter)
-    edits, words, changed, apart = (defaultdict[str, list[float]](list) for _ in range(4))
+    edits, words, prompts, changed, apart = (defaultdict[str, list[float]](list) for _ in range(5))
     for triplet in triplets:
         name = triplet.subset
         subsets[name] += 1
@@ -87,6 +89,7 @@ def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
             verbs[name][verb if verb in VERBS else "other"] += 1
         edits[name].append(len(parts))
         words[name].append(len(triplet.reflection.split()))
+        prompts[name].append(len(triplet.prompt.split()))
         changed[name].append(difference(triplet))
         if "distance" in triplet.provenance:
             apart[name].append(float(triplet.provenance["distance"]))
@@ -94,8 +97,10 @@ def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
         "samples": sum(subsets.values()),
         "subsets": dict(sorted(subsets.items())),
         "verbs": {name: dict(sorted(counts.items())) for name, counts in sorted(verbs.items())},
-        "edits": {name: round(float(np.mean(values)), 3) for name, values in sorted(edits.items())},
-        "words": {name: round(float(np.mean(values)), 3) for name, values in sorted(words.items())},
+        **{
+            what: {name: round(float(np.mean(values)), 3) for name, values in sorted(found.items())}
+            for what, found in (("edits", edits), ("words", words), ("prompts", prompts))
+        },
         "changed": {name: _quantiles(values) for name, values in sorted(changed.items())},
         "histogram": {name: _histogram(values) for name, values in sorted(changed.items())},
         "apart": {name: _quantiles(values) for name, values in sorted(apart.items())},

@@ -6,9 +6,14 @@ import base64
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reflectionflow.genref.shards import Triplet, jpeg, read_triplets, shards_of
-from reflectionflow.genref.stats import BIN, BINS, VERBS, statistics
+from reflectionflow.genref.stats import BIN, BINS, VERBS, Statistics, statistics
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -28,27 +33,47 @@ def page(folder: Path, each: int) -> str:
     Raises:
         MisuseError: if there are no shards.
     """
-    from jinja2 import Environment, PackageLoader
-
     shown: dict[str, list[Sample]] = defaultdict(list)
     for triplet in read_triplets(shards_of(folder), Counter()):
         if len(shown[triplet.subset]) < each:
             shown[triplet.subset].append(_sample(triplet))
     numbers = statistics(folder)
-    environment = Environment(
-        loader=PackageLoader("reflectionflow.genref"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    return (
+        _environment()
+        .get_template("view.html")
+        .render(
+            title=folder.resolve().name,
+            stats=numbers,
+            figures=figures(numbers),
+            shown=dict(sorted(shown.items())),
+        )
     )
+
+
+def figures(numbers: Statistics) -> Markup:
+    """Return the numbers of a data set as tables and figures, a part of an HTML page with its own style."""
+    from markupsafe import Markup
+
     told = {verb for counts in numbers.verbs.values() for verb in counts}
-    return environment.get_template("view.html").render(
-        title=folder.resolve().name,
-        stats=numbers,
-        shown=dict(sorted(shown.items())),
-        verbs=[verb for verb in (*VERBS, "other") if verb in told],
-        most=max(numbers.subsets.values(), default=1),
-        width=BIN,
-        bins=BINS,
-        most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),
-        farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
+    part = _environment().get_template("figures.html")
+    return Markup(
+        part.render(
+            stats=numbers,
+            verbs=[verb for verb in (*VERBS, "other") if verb in told],
+            most=max(numbers.subsets.values(), default=1),
+            width=BIN,
+            bins=BINS,
+            most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),
+            farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
+        )
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader
+
+    return Environment(
+        loader=PackageLoader("reflectionflow.genref"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
 
 

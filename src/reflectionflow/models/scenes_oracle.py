@@ -31,6 +31,7 @@ class OracleReflector:
     """Says which edits lead to the nearest picture that satisfies the prompt."""
 
     worker = Worker.LOCAL
+    relatives = OracleVerifier.relatives
 
     def __init__(self, options: OracleOptions) -> None:
         self._detector = OracleVerifier(options)

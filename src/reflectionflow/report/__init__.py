@@ -9,6 +9,15 @@ from reflectionflow.report.page import html_page
 from reflectionflow.report.picture import best_picture, describe_picture
 from reflectionflow.report.sheet import contact_sheet
 from reflectionflow.report.story import Story
-from reflectionflow.report.strip import chain_sheet
+from reflectionflow.report.strip import Way, chain_sheet, path_sheet
 
-__all__ = ["Story", "best_picture", "chain_sheet", "contact_sheet", "describe_picture", "html_page"]
+__all__ = [
+    "Story",
+    "Way",
+    "best_picture",
+    "chain_sheet",
+    "contact_sheet",
+    "describe_picture",
+    "html_page",
+    "path_sheet",
+]

@@ -1,12 +1,13 @@
 """The sheet of chains, after Figure 5 of arXiv 2504.16080: draft, what was criticised, corrected picture, and so on.
 
 One row per chain of pictures, the one with the answer first, then the better ones. A long row goes on below, and a
-branch has a row of its own; both begin with the picture they go on from.
+branch has a row of its own; both begin with the picture they go on from. Of several searches a sheet shows only the
+ways that led to their answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,13 @@ class _Line:
 
     Attributes:
         title: What stands above it; empty where a row only goes on.
-        score: What stands above it on the right of the title.
+        beside: What stands on the right of the title, in smaller type.
         turns: The pictures.
         notes: The words before each picture but the first.
     """
 
     title: str
-    score: str
+    beside: str
     turns: tuple[Turn, ...]
     notes: tuple[tuple[_Paragraph, ...], ...]
 
@@ -76,6 +77,21 @@ class _Line:
 _ARROW = 30  # px, the arrow above the words and the space below it
 
 
+@dataclass(frozen=True)
+class Way:
+    """The way to the answer of one search, for a sheet of several.
+
+    Attributes:
+        story: The search.
+        title: What stands above its row.
+        remark: What stands beside the title, in smaller type.
+    """
+
+    story: Story
+    title: str
+    remark: str = ""
+
+
 def chain_sheet(story: Story) -> Image | None:
     """Return the sheet of a story's chains (RGB); none where nothing came of any draft."""
     from PIL import Image, ImageDraw
@@ -83,7 +99,7 @@ def chain_sheet(story: Story) -> Image | None:
     rows = [(chain, row) for chain in chains_of(story) for row in chain.rows]
     if not rows:
         return None
-    lines = [line for chain, row in rows[:MOST_ROWS] for line in _lines(chain, row)]
+    lines = [line for chain, row in rows[:MOST_ROWS] for line in _lines(_turns(row), _title(chain, row), _scores(row))]
     tall = picture_height(story, _PICTURE)
     more = f"{len(rows) - MOST_ROWS} more rows are in the report." if len(rows) > MOST_ROWS else ""
     width = max(max(line.width for line in lines), 2 * _PICTURE + _NOTE) + 2 * _GAP
@@ -100,12 +116,36 @@ def chain_sheet(story: Story) -> Image | None:
     return sheet
 
 
-def _lines(chain: Chain, row: Row) -> Iterator[_Line]:
-    turns = (*((row.branch_of,) if row.branch_of else ()), *row.turns)
+def path_sheet(ways: Sequence[Way]) -> Image | None:
+    """Return a sheet (RGB) of the ways from the draft to the answer, one below the other; none without a way."""
+    from PIL import Image, ImageDraw
+
+    rows = [
+        (way.story, line) for way in ways if way.story.path for line in _lines(way.story.path, way.title, way.remark)
+    ]
+    if not rows:
+        return None
+    talls = [picture_height(story, _PICTURE) for story, _ in rows]
+    heights = [line.height(tall) for (_, line), tall in zip(rows, talls, strict=True)]
+    width = max(*(line.width for _, line in rows), 2 * _PICTURE + _NOTE + 2 * _GAP) + 2 * _GAP
+    sheet = Image.new("RGB", (width, _GAP + sum(heights)), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    top = _GAP
+    for (story, line), tall, height in zip(rows, talls, heights, strict=True):
+        _draw(sheet, pen, story, line, top, tall)
+        top += height
+    return sheet
+
+
+def _turns(row: Row) -> tuple[Turn, ...]:
+    return (*((row.branch_of,) if row.branch_of else ()), *row.turns)
+
+
+def _lines(turns: Sequence[Turn], title: str, beside: str) -> Iterator[_Line]:
     for first in range(0, max(1, len(turns) - 1), _ABREAST - 1):
-        shown = turns[first : first + _ABREAST]
-        title = _title(chain, row) if first == 0 else ""
-        yield _Line(title, _scores(row) if first == 0 else "", shown, tuple(_note(turn) for turn in shown[1:]))
+        shown = tuple(turns[first : first + _ABREAST])
+        begins = first == 0
+        yield _Line(title if begins else "", beside if begins else "", shown, tuple(_note(turn) for turn in shown[1:]))
 
 
 def _title(chain: Chain, row: Row) -> str:
@@ -148,8 +188,9 @@ def _draw(sheet: Image, pen: ImageDraw, story: Story, line: _Line, top: int, tal
     """Draw one line of the sheet from `top` downwards, its pictures `tall` px high."""
     if line.title:
         pen.line((_GAP, top, sheet.width - _GAP, top), fill=_RULE)
-        write(pen, (_GAP, top + 12), line.title, 18, INK)
-        write(pen, (_GAP + width_of(line.title, 18) + 14, top + 14), line.score, 15, QUIET)
+        title = shortened(line.title, 18, sheet.width - 2 * _GAP - 14 - round(width_of(line.beside, 15)))
+        write(pen, (_GAP, top + 12), title, 18, INK)
+        write(pen, (_GAP + width_of(title, 18) + 14, top + 14), line.beside, 15, QUIET)
         top += _TITLE
     left = _GAP
     for index, turn in enumerate(line.turns):

@@ -3,6 +3,10 @@
 ReflectionFlow section 3.2, with the values of the release's `train_flux` as defaults: flow matching on the enhanced
 picture, conditioned on prompt, reflection and flawed picture by joint attention. What is tuned is a LoRA, or with rank
 0 all weights of the transformer; text encoders and autoencoder stay as they are.
+
+With `condition = "none"` it is the control of that experiment: the same generator sees the same enhanced pictures for
+as many steps with their prompts alone, and is saved as a generator. What it gains is gained by the pictures, not by
+reflecting.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,16 +26,27 @@ from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
 from reflectionflow.models.corrector import LORA, TRANSFORMER
 from reflectionflow.models.loading import quiet
-from reflectionflow.models.manifest import write_manifest
+from reflectionflow.models.manifest import FILE as MANIFEST
+from reflectionflow.models.manifest import read_manifest, write_manifest
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.pair_latents import cached
-from reflectionflow.tuning.saving import tidy_config
-from reflectionflow.tuning.triplets import PUBLISHED, Pixels, Source, TripletData, TripletSection, broken_sentence
+from reflectionflow.tuning.saving import save_pipeline, tidy_config
+from reflectionflow.tuning.triplets import (
+    PUBLISHED,
+    Pixels,
+    Source,
+    TripletData,
+    TripletSection,
+    Unsaid,
+    broken_sentence,
+)
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
     import torch
+
+    from reflectionflow.models.condition.transformer import Condition
 
 TARGETS = (
     r"(x_embedder|transformer_blocks\.\d+\.(norm1\.linear|attn\.to_[qkv]|attn\.to_out\.0|ff\.net\.2)"
@@ -79,7 +94,7 @@ class CorrectorConfig(Section):
     optimiser: OptimiserSection
     base: BaseSection
     data: TripletSection
-    condition: ConditionSection = ConditionSection()
+    condition: ConditionSection | Literal["none"] = ConditionSection()
     lora: LoraSection = LoraSection()
     flow: FlowSection = FlowSection()
 
@@ -92,10 +107,10 @@ def encoded(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def conditioned(transformer: Any) -> torch.nn.Module:
-    """Wrap the transformer so that one `forward` takes latents, texts and condition to the velocity."""
+    """Wrap the transformer so that one `forward` takes latents, texts and a condition, if any, to the velocity."""
     import torch
 
-    from reflectionflow.models.condition.transformer import CONDITION, Condition
+    from reflectionflow.models.condition.transformer import CONDITION
 
     class Corrector(torch.nn.Module):
         def __init__(self) -> None:
@@ -104,12 +119,13 @@ def conditioned(transformer: Any) -> torch.nn.Module:
 
         def forward(
             self, noisy: torch.Tensor, level: torch.Tensor, guidance: torch.Tensor, pooled: torch.Tensor,
-            words: torch.Tensor, places: torch.Tensor, condition: Condition,
+            words: torch.Tensor, places: torch.Tensor, condition: Condition | None,
         ) -> torch.Tensor:  # fmt: skip
+            given = None if condition is None else {CONDITION: condition}
             velocity: torch.Tensor = self.transformer(
                 hidden_states=noisy, timestep=level, guidance=guidance, pooled_projections=pooled,
                 encoder_hidden_states=words, txt_ids=torch.zeros(words.shape[1], 3, device=noisy.device),
-                img_ids=places, joint_attention_kwargs={CONDITION: condition}, return_dict=False,
+                img_ids=places, joint_attention_kwargs=given, return_dict=False,
             )[0]  # fmt: skip
             return velocity
 
@@ -123,7 +139,7 @@ class CorrectorProgram:
         import torch
 
         self.config, self.pipe, self.data = config, pipe.to(device), data
-        self.options = ConditionOptions(**config.condition.model_dump())
+        self.options = _options(config)
         if config.optimiser.method == "muon" and config.lora.rank:
             raise MisuseError("Muon is for full-rank training; use adamw or prodigy with a LoRA, or set lora.rank = 0.")
         for part in (pipe.vae, pipe.text_encoder, pipe.text_encoder_2, pipe.transformer):
@@ -149,26 +165,31 @@ class CorrectorProgram:
         packed: torch.Tensor = self.pipe._pack_latents(latents, *latents.shape)
         return packed.float()
 
+    def _condition(self, pictures: torch.Tensor) -> Condition | None:
+        """Return flawed pictures as the condition they are; none for the control."""
+        from reflectionflow.models.condition.transformer import Condition
+
+        if self.options is None:
+            return None
+        side = self.config.data.size // 16 // self.options.reduction
+        ids = condition_ids(self.options, side, side).to(pictures.device)
+        independent = self.options.attention is Attention.INDEPENDENT
+        nothing = self.pipe._get_clip_prompt_embeds([""], device=pictures.device) if independent else None
+        return Condition(self._latents(pictures), ids, self.options, nothing)
+
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Mean squared error to noise - latents over all image tokens."""
         import torch
 
-        from reflectionflow.models.condition.transformer import Condition
-
         device, size = batch["good"].device, self.config.data.size // 16
         with torch.no_grad():
-            clean, given = self._latents(batch["good"]), self._latents(batch["bad"])
+            clean, condition = self._latents(batch["good"]), self._condition(batch["bad"])
             pooled = self.pipe.text_encoder(batch["clip"]).pooler_output
             words = self.pipe.text_encoder_2(batch["t5"])[0]
-            nothing = self.pipe._get_clip_prompt_embeds([""], device=device)
         level = torch.sigmoid(torch.randn(len(clean), device=device) + self.config.flow.mean)
         level = level * self.config.flow.shift / (1 + (self.config.flow.shift - 1) * level)
         noise = torch.randn_like(clean)
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
-        side = size // self.options.reduction
-        independent = self.options.attention is Attention.INDEPENDENT
-        ids = condition_ids(self.options, side, side).to(device)
-        condition = Condition(given, ids, self.options, nothing if independent else None)
         guidance = torch.full((len(clean),), self.config.base.guidance, device=device)
         places = self.pipe._prepare_latent_image_ids(len(clean), size, size, device, torch.float32)
         # Only the shorter texts are compiled: every further shape costs minutes.
@@ -178,7 +199,10 @@ class CorrectorProgram:
         return (predicted - (noise - clean)).square().mean(), {"edits cut off": batch["cut"].float()}
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
-        """Correct held-out pictures from fixed noise: rows of flawed, painted and enhanced ones, and their loss."""
+        """Correct held-out pictures from fixed noise: rows of flawed, painted and enhanced ones, and their loss.
+
+        The control paints their prompts.
+        """
         import torch
 
         entries = [entry for some in self.data.held_out.values() for entry in some[:3]]
@@ -187,7 +211,10 @@ class CorrectorProgram:
         rng = np.random.default_rng(99)
         size, padding = self.config.data.size, self.config.data.paddings[-1]
         shown = [entry.read() for entry in entries]
-        self.pipe.condition_options = self.options
+        given: dict[str, Any] = {}
+        if self.options is not None:
+            self.pipe.condition_options = self.options
+            given["condition_image"] = [triplet.bad.resize((size, size)) for triplet in shown]
         self.pipe.set_progress_bar_config(disable=True)
         with torch.no_grad():
             items = [self.data.item(entry, rng, padding)[0] for entry in entries]
@@ -197,7 +224,7 @@ class CorrectorProgram:
             loss, _ = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
-                condition_image=[triplet.bad.resize((size, size)) for triplet in shown], height=size, width=size,
+                **given, height=size, width=size,
                 num_inference_steps=20, max_sequence_length=padding, output_type="pt",
                 generator=[torch.Generator("cpu").manual_seed(number) for number in range(len(items))],
             ).images  # fmt: skip
@@ -207,6 +234,11 @@ class CorrectorProgram:
         ]
         save_rows([rows[0], painted.float().cpu() * 2 - 1, rows[1]], folder / f"corrector-{step}.png")
         return {"loss": float(loss)}
+
+
+def _options(config: CorrectorConfig) -> ConditionOptions | None:
+    """Return how pictures condition; none for the control."""
+    return None if config.condition == "none" else ConditionOptions(**config.condition.model_dump())
 
 
 def save(program: CorrectorProgram, output: Path, base: str) -> None:
@@ -229,6 +261,7 @@ def save(program: CorrectorProgram, output: Path, base: str) -> None:
             tidy_config(output / TRANSFORMER / "config.json", _class_name=FluxTransformer2DModel.__name__)
     kind = LORA if program.config.lora.rank else TRANSFORMER
     alpha = program.config.lora.alpha / program.config.lora.rank if program.config.lora.rank else 1.0
+    assert program.options is not None, "the control is saved as a generator"
     options = {name: getattr(value, "value", value) for name, value in asdict(program.options).items()}
     write_manifest(
         output,
@@ -241,13 +274,25 @@ def save(program: CorrectorProgram, output: Path, base: str) -> None:
     )
 
 
+def save_control(program: CorrectorProgram, output: Path) -> None:
+    """Save the control as a whole `FluxPipeline`, a LoRA merged, with the base's sizes and words."""
+    base = Path(program.config.base.checkpoint)
+    if program.config.lora.rank:
+        program.pipe.transformer.fuse_lora()
+        program.pipe.transformer.unload_lora()
+    save_pipeline(program.pipe, output)
+    known = read_manifest(base) if (base / MANIFEST).exists() else None
+    name, details = (base.resolve().name, {}) if known is None else (known.name, known.details)
+    write_manifest(output, name=f"{name}-control", **details)
+
+
 def run(
     config: CorrectorConfig,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
     encoding: Callable[[int, int], None],
 ) -> Mapping[str, float]:
-    """Tune and save a corrector; return its validation metrics.
+    """Tune and save a corrector, or its control; return its validation metrics.
 
     Raises:
         CheckpointError: if the base model cannot be read.
@@ -255,6 +300,7 @@ def run(
     """
     import torch
     from accelerate import PartialState
+    from diffusers import FluxPipeline
 
     from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
     from reflectionflow.models.flux import read_details
@@ -273,29 +319,35 @@ def run(
         raise MisuseError(
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
-    folder = Path(config.base.checkpoint)
+    folder, options = Path(config.base.checkpoint), _options(config)
+    kind = FluxPipeline if options is None else FluxReflectionPipeline
     try:
         with quiet("transformers", "diffusers"):
-            pipe = FluxReflectionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
     if PartialState().device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
         pipe.transformer.set_attention_backend("_native_math")
-    pixels = Pixels(config.data.size, config.condition.reduction)
+    pixels = Pixels(config.data.size, 1 if options is None else options.reduction)
     source: Source = pixels
     name = read_details(folder)[0]
     if config.data.cache:
         pipe.vae.to(PartialState().device)
         with main_process_first():
             source = cached(_encoder(pipe.vae), pixels, index, Path(config.run.state), name, encoding)
+    if options is None:
+        source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
     program = CorrectorProgram(config, pipe, data, PartialState().device)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
-    save(program, Path(config.run.output), name)
+    if options is None:
+        save_control(program, Path(config.run.output))
+    else:
+        save(program, Path(config.run.output), name)
     return metrics
 
 

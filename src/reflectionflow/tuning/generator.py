@@ -26,7 +26,7 @@ from reflectionflow.scenes.world import CANVAS, Priors
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
-from reflectionflow.tuning.saving import tidy_config
+from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
 
 if TYPE_CHECKING:
@@ -328,15 +328,11 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
 
 def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     """Save a plain `FluxPipeline` in bf16: it loads without this package."""
-    import torch
     from diffusers import FluxPipeline
 
     with quiet("transformers", "diffusers"):
         pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
-        pipe.to(dtype=torch.bfloat16)
-        pipe.save_pretrained(output, safe_serialization=True)
-    for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
-        tidy_config(output / name / "config.json", **({"dtype": "float32"} if name.startswith("text") else {}))
+    save_pipeline(pipe, output)
     write_manifest(
         output, name="scenes-flux", width=CANVAS, height=CANVAS, steps=20, guidance=GUIDANCE, smallest=CANVAS,
         largest=CANVAS, words=sorted(known_words()), longest_prompt=LONGEST_PROMPT, paddings=PADDINGS,

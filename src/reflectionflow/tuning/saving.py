@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from reflectionflow.models.loading import quiet
 
 
 def tidy_config(file: Path, **values: str) -> None:
@@ -20,3 +23,14 @@ def tidy_config(file: Path, **values: str) -> None:
         part.pop("_name_or_path", None)
         part.update({name: value for name, value in values.items() if part is config or name in part})
     file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def save_pipeline(pipe: Any, output: Path) -> None:
+    """Save a plain `FluxPipeline` in bf16: it loads without this package."""
+    import torch
+
+    with quiet("transformers", "diffusers"):
+        pipe.to(dtype=torch.bfloat16)
+        pipe.save_pretrained(output, safe_serialization=True)
+    for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+        tidy_config(output / name / "config.json", **({"dtype": "float32"} if name.startswith("text") else {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
@@ -158,6 +158,17 @@ class Pixels:
         good, bad = same_crop(triplet, self.size, self.reduction, rng)
         texts = (triplet.prompt, triplet.reflection, triplet.subset)
         return Material(good, bad, np.zeros_like(bad), *texts, whole=triplet.good.size)
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """Leaves out the reflections: a sample is its target and its prompt."""
+
+    source: Source
+
+    def __call__(self, entry: Entry, rng: np.random.Generator) -> Material:
+        """Return the sample without a reflection."""
+        return replace(self.source(entry, rng), reflection="")
 
 
 class TripletData:

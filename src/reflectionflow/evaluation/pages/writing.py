@@ -38,7 +38,7 @@ def write_all(done: Done, folder: Path) -> Tables:
     told = facts(results)
     with storage_errors(folder, "writing the report"), RunDirectory.read(folder / RUN) as run:
         (folder / PROMPTS).mkdir(exist_ok=True)
-        pages = [f"{PROMPTS}/{index + 1:04d}-{slug(item.prompt)}.html" for index, item in enumerate(results.prompts)]
+        pages = pages_of(results)
         _write_prompts(results, run, folder, pages)
         page = _page(results, found, drawn, told, run, pages)
         write_atomically(folder / PAGE, page.encode())
@@ -47,6 +47,11 @@ def write_all(done: Done, folder: Path) -> Tables:
         write_atomically(folder / COSTS, _costs(done))
         write_atomically(folder / FILE, "".join(results.lines(found.json())).encode())
     return found
+
+
+def pages_of(results: Results) -> list[str]:
+    """Return the path of each prompt's page below the evaluation's directory."""
+    return [f"{PROMPTS}/{index + 1:04d}-{slug(item.prompt)}.html" for index, item in enumerate(results.prompts)]
 
 
 def facts(results: Results) -> list[tuple[str, str]]:

@@ -2,81 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct
 from reflectionflow.evaluation.difficulty import LEVELS
 from reflectionflow.evaluation.paper import published
+from reflectionflow.evaluation.paper.chains import Chains
+from reflectionflow.evaluation.paper.criticism import criticism
+from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
 from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
 from reflectionflow.evaluation.paper.picking import Picks
+from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results
-from reflectionflow.evaluation.statistics import Estimate
+from reflectionflow.evaluation.statistics import Estimate, tag_interval
 from reflectionflow.evaluation.tables import Scores, Tables
+from reflectionflow.genref.stats import Statistics
 
 MAIN = (NOISE, PROMPT, FLOW)
+CONTROL = "control"
+ABOUT_CONTROL = (
+    "Control: noise scaling by the generator tuned on the data set's good pictures for as many steps as the corrector, "
+    "without condition and reflection; its drafts are its own. The paper has no such row."
+)
 READ_OFF = "The paper's values were read off its figure, to about ± 0.003."
 COUNTED = "Ours counts drafts and corrections alike; the paper's number of pictures counts corrections alone."
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column, or a tick of a figure's axis.
-
-    Attributes:
-        name: What stands in it.
-        pairs: Pairs of prompt and seed behind each of its numbers.
-        prompts: Prompts behind them; none where the seeds of one prompt may be in different columns.
-    """
-
-    name: str
-    pairs: int
-    prompts: int | None = None
-
-    @property
-    def units(self) -> str:
-        """The same in words: prompts × seeds."""
-        return f"{self.pairs} pairs" if self.prompts is None else f"{self.prompts} × {self.pairs // self.prompts}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row, or a curve.
-
-    Attributes:
-        name: What it is about.
-        values: Ours, one per column; empty when there are none.
-        published: The paper's, one per column; empty when there are none.
-        setting: With what the paper's were made, in words.
-        difference: Whether the values are paired differences.
-    """
-
-    name: str
-    values: tuple[Estimate | None, ...] = ()
-    published: tuple[float | None, ...] = ()
-    setting: str = ""
-    difference: bool = False
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """A table, and perhaps a figure of the same numbers.
-
-    Attributes:
-        id: Its anchor.
-        title: What it shows.
-        columns: What its numbers stand under.
-        lines: Its rows.
-        notes: How to read it, one sentence each.
-        axis: What the columns are, for a figure; empty for a table alone.
-    """
-
-    id: str
-    title: str
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
-    axis: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +42,11 @@ class Material:
         picks: What other verifiers picked from the pictures of `picked_from`.
         picked_from: A method.
         oracles: Pickers that are related to the judge.
+        left_out: Why parts of the paper are not shown, one sentence each.
+        criticised: What reflectors said of failed drafts; none where nobody was asked.
+        chains: Chains to look at; none where there are none.
+        dataset: Numbers of the data set; none where it was not named.
+        control: Whether the control's pick is right, [prompts, seeds, budgets]; none without a control.
     """
 
     results: Results
@@ -98,6 +55,11 @@ class Material:
     picks: Picks
     picked_from: str
     oracles: frozenset[str]
+    left_out: tuple[str, ...] = ()
+    criticised: Criticised | None = None
+    chains: Chains | None = None
+    dataset: Statistics | None = None
+    control: np.ndarray | None = None
 
     def scores(self, method: str) -> Scores:
         """Return a method's scores."""
@@ -132,9 +94,10 @@ def exhibits(material: Material) -> list[Exhibit]:
     """Return every exhibit that has something to show, in the paper's order."""
     arrays = Arrays(material.results)
     found = [
-        _table_one(material),
+        None if material.criticised is None else criticism(material.criticised, material.results.prompts),
+        _table_one(material, arrays),
         _picks(material, arrays),
-        _curves(material),
+        _curves(material, arrays),
         _difficulty(material),
         _widths(material),
         _choices(material, arrays),
@@ -142,7 +105,7 @@ def exhibits(material: Material) -> list[Exhibit]:
     return [exhibit for exhibit in found if exhibit is not None]
 
 
-def _table_one(material: Material) -> Exhibit:
+def _table_one(material: Material, arrays: Arrays) -> Exhibit:
     tables, most = material.tables, material.results.about.budgets[-1]
     members = tables.groups[material.group]
     columns = [material.column(material.group, sum(tables.counts[tag] for tag in members))]
@@ -167,12 +130,33 @@ def _table_one(material: Material) -> Exhibit:
         for item in tables.differences
         if item.method in MAIN
     ]
+    if material.control is not None:
+        lines += _controls(material, material.control, arrays)
     notes = (
         f"“{material.group}” is the mean over {', '.join(members)}; the paper's is over GenEval's six.",
         "Differences are paired: same prompts, same seeds, same first drafts; bold where the interval excludes zero.",
         COUNTED,
+        *((ABOUT_CONTROL,) if material.control is not None else ()),
     )
     return Exhibit("table-1", "Table 1: score by tag", tuple(columns), tuple(lines), notes)
+
+
+def _controls(material: Material, control: np.ndarray, arrays: Arrays) -> Iterator[Line]:
+    """Yield the rows of the control: one picture, the most, and what ReflectionFlow gains over it."""
+    tags, most = list(material.tables.counts), material.results.about.budgets[-1]
+    means = control.mean(axis=1)
+    for place, pictures in ((0, "1 picture"), (-1, f"{most} pictures")):
+        values = means[:, place]
+        known = (
+            arrays.shares(values[:, None], arrays.primary)[0],
+            *(tag_interval(values[arrays.bootstrap.rows(tag)]) for tag in tags),
+        )
+        yield Line(f"{CONTROL}, {pictures}", known)
+    if FLOW in material.compared:
+        gained = arrays.mean(FLOW, is_correct)[:, -1] - means[:, -1]
+        groups = (arrays.primary, *((tag,) for tag in tags))
+        moved = tuple(arrays.bootstrap.macro(gained, group).estimate for group in groups)
+        yield Line(f"{FLOW} − {CONTROL}", moved, difference=True)
 
 
 def _picks(material: Material, arrays: Arrays) -> Exhibit:
@@ -207,16 +191,19 @@ def short(model: str) -> str:
     return model.split("@")[0]
 
 
-def _curves(material: Material) -> Exhibit:
-    lines = tuple(
+def _curves(material: Material, arrays: Arrays) -> Exhibit:
+    lines = [
         Line(name, material.scores(name).groups[material.group], material.theirs(published.CURVES[name]))
         for name in MAIN
         if name in material.compared
-    )
+    ]
     told = {method.name: method.note for method in material.results.about.methods}
     notes = (*(f"{line.name}: {told[line.name]}" for line in lines), READ_OFF, COUNTED)
+    if material.control is not None:
+        lines.append(Line(CONTROL, arrays.shares(material.control.mean(axis=1), arrays.primary)))
+        notes += (ABOUT_CONTROL,)
     return Exhibit(
-        "figure-4-middle", "Figure 4, middle: score against pictures", material.budgets, lines, notes, "pictures"
+        "figure-4-middle", "Figure 4, middle: score against pictures", material.budgets, tuple(lines), notes, "pictures"
     )
 
 
@@ -281,9 +268,3 @@ def _choices(material: Material, arrays: Arrays) -> Exhibit | None:
         "Without reflections the corrector sees the picture and the prompt alone. The paper has no such rows.",
     )
     return Exhibit("choices", "Parent and reflections", material.budgets, tuple(lines), notes)
-
-
-def drawn(exhibit: Exhibit) -> Sequence[Line]:
-    """Return the lines of an exhibit that can be drawn: ours, with a number in every column."""
-    lines = [line for line in exhibit.lines if line.values and None not in line.values and not line.difference]
-    return lines if exhibit.axis and len(exhibit.columns) > 1 else ()

@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from reflectionflow.evaluation.pages.figures import Chart, Curve, chart, logarithmic
 from reflectionflow.evaluation.pages.grids import ORACLE, Cell, Grid, change, number, score
 from reflectionflow.evaluation.pages.markdown import grid_lines
-from reflectionflow.evaluation.pages.writing import environment, facts
-from reflectionflow.evaluation.paper.exhibits import Exhibit, Line, Material, drawn, exhibits
+from reflectionflow.evaluation.pages.writing import environment, facts, pages_of
+from reflectionflow.evaluation.paper.chains import Chains
+from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
+from reflectionflow.evaluation.paper.criticism import examples
+from reflectionflow.evaluation.paper.dataset import dataset_grid
+from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, drawn, label
+from reflectionflow.evaluation.paper.exhibits import Material, exhibits
+from reflectionflow.evaluation.paper.looking import (
+    EXAMPLES,
+    chains_title,
+    outcome,
+    said,
+    shown_chains,
+    shown_examples,
+)
+from reflectionflow.evaluation.paper.records import records
+from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results
+from reflectionflow.evaluation.running import RUN
 from reflectionflow.evaluation.statistics import Estimate
-from reflectionflow.evaluation.tables import plain
+from reflectionflow.genref.view import figures
+from reflectionflow.runs import RunDirectory, RunReader
 from reflectionflow.runs.storage import storage_errors, write_atomically
 
-SCHEMA_VERSION = 1
-PAGE, TEXT, DATA = "paper.html", "paper.md", "paper.json"
+PAGE, TEXT, DATA, CHAINS = "paper.html", "paper.md", "paper.json", "figure-5.png"
 DRAWN = "Ours, with 95 % bands"
 TITLE = "Tables and figures of ReflectionFlow"
 THEIRS = (
@@ -29,16 +44,22 @@ OURS = "Ours: in the head prompts × seeds, beside each number its 95 % interval
 
 
 def write(material: Material, folder: Path) -> list[Exhibit]:
-    """Write the three files and return what they show.
+    """Write the files and return the tables they show.
 
     Raises:
-        StorageError: if they cannot be written.
+        StorageError: if they cannot be written, or the run cannot be read.
     """
     shown = exhibits(material)
+    chains = material.chains
     with storage_errors(folder, "writing the paper's tables"):
-        write_atomically(folder / PAGE, _page(material, shown).encode())
+        if chains is not None and chains.picture:
+            write_atomically(folder / CHAINS, chains.picture)
+        else:
+            (folder / CHAINS).unlink(missing_ok=True)
+        with RunDirectory.read(folder / RUN) as run:
+            write_atomically(folder / PAGE, _page(material, shown, run).encode())
         write_atomically(folder / TEXT, ("\n".join(_text(material, shown)) + "\n").encode())
-        data = json.dumps(_data(material, shown), ensure_ascii=False, indent=1)
+        data = json.dumps(records(material, shown), ensure_ascii=False, indent=1)
         write_atomically(folder / DATA, data.encode() + b"\n")
     return shown
 
@@ -57,7 +78,7 @@ def grid_of(exhibit: Exhibit, *, oracle: bool) -> Grid:
 
 
 def _theirs(line: Line) -> str:
-    return f"the paper: {_label(line)}, {line.setting}" if line.setting else f"the paper: {_label(line)}"
+    return f"the paper: {label(line)}, {line.setting}" if line.setting else f"the paper: {label(line)}"
 
 
 def _cell(line: Line, value: Estimate | None) -> Cell:
@@ -76,13 +97,8 @@ def chart_of(exhibit: Exhibit) -> Chart | None:
         places = logarithmic([int(name) for name in names])
     else:
         places = tuple(index / (len(names) - 1) for index in range(len(names)))
-    curves = [Curve(_label(line), [value for value in line.values if value is not None]) for line in lines]
+    curves = [Curve(label(line), [value for value in line.values if value is not None]) for line in lines]
     return chart(DRAWN, curves, names, places, exhibit.axis)
-
-
-def _label(line: Line) -> str:
-    """Return a line's name without what explains it, so that it fits beside a figure."""
-    return line.name.split(" (")[0].split(",")[0]
 
 
 def _told(results: Results) -> list[tuple[str, str]]:
@@ -98,15 +114,46 @@ def _text(material: Material, shown: Sequence[Exhibit]) -> Iterator[str]:
         yield ""
     for name, value in _told(material.results):
         yield f"- {name}: {value}"
-    for sentence in (OURS, THEIRS, *material.compared.left_out):
+    for sentence in (OURS, THEIRS, *material.left_out):
         yield ""
         yield sentence
+    if material.dataset is not None:
+        yield from grid_lines(dataset_grid(material.dataset))
     for exhibit in shown:
         yield from grid_lines(grid_of(exhibit, oracle=oracle))
+        if exhibit.id == REFLECTIONS and material.criticised is not None:
+            yield from _examples_text(material.criticised, material.results)
+    if material.chains is not None and material.chains.picture:
+        yield from _chains_text(material.chains, material.results)
 
 
-def _page(material: Material, shown: Sequence[Exhibit]) -> str:
-    about = material.results.about
+def _examples_text(found: Criticised, results: Results) -> Iterator[str]:
+    for example in examples(found, results.prompts):
+        yield ""
+        yield f"*{results.prompts[example.prompt].prompt}*, seed {example.seed}:"
+        yield ""
+        for name, told in example.told.items():
+            yield f"- {name}: {said(told)} ({outcome(told)})"
+    yield ""
+    yield EXAMPLES
+
+
+def _chains_text(chains: Chains, results: Results) -> Iterator[str]:
+    yield ""
+    yield f"## {chains_title(chains)}"
+    yield ""
+    yield f"![{chains_title(chains)}]({CHAINS})"
+    pages = pages_of(results)
+    yield ""
+    for item in chains.shown:
+        yield f"- [{results.prompts[item.row.prompt].prompt}]({pages[item.row.prompt]}), seed {item.row.seed}"
+    for note in chains.notes:
+        yield ""
+        yield note
+
+
+def _page(material: Material, shown: Sequence[Exhibit], run: RunReader) -> str:
+    about, chains = material.results.about, material.chains
     parts = [(grid_of(exhibit, oracle=about.oracle), chart_of(exhibit)) for exhibit in shown]
     template = environment().get_template("paper.html.jinja")
     return template.render(
@@ -115,54 +162,11 @@ def _page(material: Material, shown: Sequence[Exhibit]) -> str:
         oracle=ORACLE,
         facts=_told(material.results),
         reading=(OURS, THEIRS),
-        left_out=material.compared.left_out,
+        left_out=material.left_out,
+        dataset=None if material.dataset is None else (dataset_grid(material.dataset), figures(material.dataset)),
         parts=parts,
+        reflections=REFLECTIONS,
+        examples=[] if material.criticised is None else shown_examples(material.criticised, material.results, run),
+        chosen=EXAMPLES,
+        chains=None if chains is None or not chains.picture else shown_chains(chains, material.results),
     )
-
-
-def _data(material: Material, shown: Sequence[Exhibit]) -> Any:
-    about = material.results.about
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "version": about.version,
-        "benchmark": about.benchmark,
-        "digest": about.digest,
-        "stack": about.stack,
-        "models": dict(about.models),
-        "judge": about.judge,
-        "oracle": about.oracle,
-        "budgets": list(about.budgets),
-        "seeds": list(about.seeds),
-        "left_out": list(material.compared.left_out),
-        "exhibits": [
-            {
-                "id": exhibit.id,
-                "title": exhibit.title,
-                "notes": list(exhibit.notes),
-                "ours": plain([item for line in exhibit.lines for item in _ours(exhibit, line)]),
-                "paper": [item for line in exhibit.lines for item in _published(exhibit, line)],
-            }
-            for exhibit in shown
-        ],
-    }
-
-
-def _ours(exhibit: Exhibit, line: Line) -> Iterator[dict[str, Any]]:
-    for column, value in zip(exhibit.columns, line.values, strict=False):
-        if value is not None:
-            yield {
-                "line": line.name,
-                "column": column.name,
-                "difference": line.difference,
-                "value": value.value,
-                "low": value.low,
-                "high": value.high,
-                "prompts": column.prompts,
-                "pairs": column.pairs,
-            }
-
-
-def _published(exhibit: Exhibit, line: Line) -> Iterator[dict[str, Any]]:
-    for column, value in zip(exhibit.columns, line.published, strict=False):
-        if value is not None:
-            yield {"line": _label(line), "column": column.name, "value": value, "setting": line.setting}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from reflectionflow.evaluation.statistics.bootstrap import Bootstrap, Estimate, Sampled, tag_interval
 from reflectionflow.evaluation.statistics.decomposition import Gap, decompose
 from reflectionflow.evaluation.statistics.efficiency import Efficiency, pictures_to_reach, sample_efficiency
+from reflectionflow.evaluation.statistics.rates import Rate, Tallies, rate
 from reflectionflow.evaluation.statistics.reliability import auroc, calibration_error
 from reflectionflow.evaluation.statistics.selection import best_of, pass_at
 from reflectionflow.evaluation.statistics.significance import holm, mcnemar, sign_flip, sign_test
@@ -18,7 +19,9 @@ __all__ = [
     "Efficiency",
     "Estimate",
     "Gap",
+    "Rate",
     "Sampled",
+    "Tallies",
     "auroc",
     "best_of",
     "calibration_error",
@@ -27,6 +30,7 @@ __all__ = [
     "mcnemar",
     "pass_at",
     "pictures_to_reach",
+    "rate",
     "sample_efficiency",
     "sign_flip",
     "sign_test",
