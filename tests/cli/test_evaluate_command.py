@@ -47,11 +47,11 @@ def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, argument
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prompts_the_judge_does_not_know_are_refused(run, tmp_path):
-    (tmp_path / "bench.jsonl").write_text(Metadata("one", "a photo of a bench", (Clause("bench"),)).line())
-    done = run(*SMALL, "--benchmark", "bench.jsonl")
+def test_prompts_that_no_judge_knows_are_refused(run, tmp_path):
+    (tmp_path / "dragon.jsonl").write_text(Metadata("one", "a photo of a dragon", (Clause("dragon"),)).line())
+    done = run(*SMALL, "--benchmark", "dragon.jsonl")
     assert done.exit_code == 2
-    assert "The judge of Scenes does not know bench" in done.stderr
+    assert "No judge knows dragon of dragon.jsonl" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -71,6 +71,31 @@ def test_comparing_what_is_no_evaluation_is_refused(run, tmp_path):
     assert done.exit_code == 2
     assert "here holds no finished evaluation" in done.stderr
     assert run("compare", "here", "there", "--methods", "noise").exit_code == 2
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("Dear …")
+    done = run(*SMALL)
+    assert done.exit_code == 2
+    assert "out is no evaluation and not empty (it has report.html)" in done.stderr
+    assert (tmp_path / "out" / "report.html").read_text() == "Dear …"
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path, out):
+    (tmp_path / "file").write_text("not a directory")
+    done = run("evaluate", "--limit", "1", "--images", "1", "--out", out)
+    assert done.exit_code == 2
+    assert f"{out}/run cannot be made (Not a directory)" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1}', '{"schema_version": 1, "about": {}}'])
+def test_damaged_results_are_told(run, tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    done = run("compare", ".", ".")
+    assert done.exit_code == 2
+    assert "results.json is damaged (" in done.stderr
 
 
 @pytest.mark.trained

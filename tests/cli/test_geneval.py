@@ -184,3 +184,27 @@ def test_the_verb_and_the_library_mean_the_same_models():
 
     parameters = inspect.signature(score).parameters
     assert (parameters["detector"].default, parameters["clip"].default) == (DETECTOR, CLIP)
+
+
+def test_a_folder_is_no_result_file(folder, networks, monkeypatch):
+    monkeypatch.chdir(folder)
+    for arguments in (["summary", "."], ["score", ".", *networks, "--out", "."]):
+        done = run(*arguments)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "Error: . is a folder; name " in done.stderr
+
+
+def test_prompts_that_cannot_be_written_are_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = run("prompts", "--out", out)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert f"Error: the prompts cannot be written to {out} (" in done.stderr
+
+
+def test_a_result_file_in_a_place_that_cannot_be_made_is_told(folder, networks, tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = run("score", folder, *networks, "--out", tmp_path / "file" / "results.jsonl")
+    assert done.exit_code == 1
+    assert "choose another --out" in done.stderr
+    assert "Traceback" not in done.stderr

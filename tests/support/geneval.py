@@ -33,7 +33,7 @@ def tiny_mask2former(folder: Path) -> Path:
     return folder
 
 
-def tiny_clip(folder: Path) -> Path:
+def tiny_clip(folder: Path, seed: int = 1) -> Path:
     """Save a random CLIP of 32-pixel pictures with the tokenizer of Scenes; return it."""
     import torch
     from transformers import CLIPConfig, CLIPModel
@@ -44,7 +44,7 @@ def tiny_clip(folder: Path) -> Path:
     tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**tower, "vocab_size": len(words), "eos_token_id": words.eos_token_id, "max_position_embeddings": 24}
     torch.set_num_threads(1)
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     config = CLIPConfig(text_config=text, vision_config={**tower, "image_size": 32, "patch_size": 8}, projection_dim=16)
     CLIPModel(config).save_pretrained(folder)
     words.save_pretrained(folder)

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reflectionflow.cli.evaluation_setup import (
+    Clip,
+    Detector,
+    Download,
+    JudgeDevice,
+    Networks,
+    cast_for,
+    forecast_of,
+)
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ class Part(StrEnum):
 
 
 Bench = Annotated[
-    str, typer.Option("--benchmark", metavar="NAME|FILE", help="scenes, or a JSONL file of GenEval metadata.")
+    str, typer.Option("--benchmark", metavar="NAME|FILE", help="scenes, geneval, or a JSONL file of GenEval metadata.")
 ]
 Strategies = Annotated[str, typer.Option(metavar="NAMES", help="Search methods, the baseline first, with commas.")]
 Images = Annotated[int, typer.Option(metavar="N", help="The largest budget: pictures for each prompt.")]
@@ -66,6 +75,10 @@ def evaluate(
     steps: Steps = None,
     guidance: Guidance = None,
     oracle: Oracle = False,
+    detector: Detector = None,
+    clip: Clip = None,
+    judge_device: JudgeDevice = None,
+    download: Download = False,
     dry_run: DryRun = False,
     seconds_per_image: Pace = None,
     price_per_hour: Price = None,
@@ -74,30 +87,31 @@ def evaluate(
 ) -> None:
     """Compare search methods on a benchmark at budgets of 1, 2, 4, … pictures, under an independent judge.
 
-    The directory gets report.html, report.md, results.json, results.csv, and a page for each prompt. The same command
-    continues an interrupted evaluation; more images, seeds, prompts or strategies extend it.
+    GenEval's networks judge prompts of COCO's objects, judge B those of Scenes. The directory gets report.html,
+    report.md, results.json, results.csv, and a page for each prompt. The same command continues an interrupted
+    evaluation; more images, seeds, prompts or strategies extend it.
     """
     from reflectionflow.evaluation.benchmarks import benchmark as find
-    from reflectionflow.evaluation.judges import ScenesJudge
     from reflectionflow.evaluation.pages import write_all
     from reflectionflow.evaluation.planning import Asked, plan
-    from reflectionflow.evaluation.rehearsal import forecast
-    from reflectionflow.evaluation.running import RUN, carry_out
+    from reflectionflow.evaluation.running import carry_out
 
+    prompts = find(benchmark, split.value, limit)
+    judge, models = cast_for(prompts, stack, Networks(detector, clip, judge_device, download), dry_run=dry_run)
     asked = Asked(
-        benchmark=find(benchmark, split.value, limit),
+        benchmark=prompts,
         strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()),
         images=images,
         seeds=seeds,
         first_seed=seed,
-        stack=stack,
+        stack=models,
         steps=steps,
         guidance=guidance,
         oracle=oracle,
     )
-    planned = plan(asked, ScenesJudge())
+    planned = plan(asked, judge)
     if dry_run:
-        tell_forecast(planned, forecast(planned, out / RUN, seconds_per_image, price_per_hour), as_json=as_json)
+        tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
         return
     with progress(planned, quiet=quiet) as consumer:
         done = carry_out(planned, out, _passed(planned, benchmark, split.value, limit), consumer)

@@ -45,17 +45,24 @@ def prompts(
     """
     import hashlib
 
+    from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation.geneval import write_prompts
     from reflectionflow.geneval import metadata_text, prompts_text, suite
 
     drawn = suite()
-    out.mkdir(parents=True, exist_ok=True)
     files = {"evaluation_metadata.jsonl": metadata_text(drawn), "generation_prompts.txt": prompts_text(drawn)}
-    for name, text in files.items():
-        (out / name).write_bytes(text.encode())
-        typer.echo(f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_bytes(text.encode())
+            typer.echo(f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}")
+        if folders:
+            write_prompts(out, drawn)
+    except OSError as error:
+        raise MisuseError(
+            f"the prompts cannot be written to {out} ({error.strerror or error}); choose another --out"
+        ) from error
     if folders:
-        write_prompts(out, drawn)
         tell(f"{len(drawn)} folders; put pictures in {out / '00000' / 'samples' / '00000.png'} and so on.")
 
 
@@ -118,13 +125,15 @@ def summary(
     from reflectionflow.evaluation.geneval.journal import journal_of
     from reflectionflow.geneval import read_records, summarise
 
+    if file.is_dir():
+        raise MisuseError(f"{file} is a folder; name the result file in it, such as {file / RESULTS}")
     if not file.is_file():
         begun = journal_of(file).is_file()
         remedy = "its scoring is unfinished; the command that began it continues" if begun else "correct its name"
         raise MisuseError(f"there is no result file {file}; {remedy}")
     try:
         found = summarise(read_records(file))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise MisuseError(f"{file} is no result file of GenEval ({error}); `geneval score` writes one") from None
     typer.echo(json.dumps(_summary_json(found)) if as_json else _text(found))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,15 +26,22 @@ from reflectionflow.cli.evaluate import (
     progress,
     tell_forecast,
 )
+from reflectionflow.cli.evaluation_setup import (
+    Clip,
+    Detector,
+    Download,
+    JudgeDevice,
+    Networks,
+    forecast_of,
+    judge_of,
+    models_of,
+)
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reflectionflow import roles
-    from reflectionflow.evaluation.judges import Judge
     from reflectionflow.evaluation.planning import Plan
-    from reflectionflow.evaluation.rehearsal import Forecast
     from reflectionflow.genref.stats import Statistics
 
 
@@ -104,6 +110,10 @@ def paper(
     steps: Steps = None,
     guidance: Guidance = None,
     oracle: Oracle = False,
+    detector: Detector = None,
+    clip: Clip = None,
+    judge_device: JudgeDevice = None,
+    download: Download = False,
     dry_run: DryRun = False,
     seconds_per_image: Pace = None,
     price_per_hour: Price = None,
@@ -123,7 +133,7 @@ def paper(
     from reflectionflow.evaluation.paper.writing import PAGE
     from reflectionflow.evaluation.planning import Asked, plan
 
-    models = _models(stack, dry_run=dry_run)
+    models = models_of(stack, dry_run=dry_run)
     suite = benchmark or (Suite.GENEVAL if models.generator.capabilities.words is None else Suite.SCENES)
     found = find(suite.value, split.value)
     each = per_tag or (SCENES_PER_TAG if suite is Suite.SCENES else len(found.items))
@@ -139,10 +149,11 @@ def paper(
         guidance=guidance,
         oracle=oracle,
     )
-    planned = plan(asked, _judge(suite, dry_run=dry_run))
+    networks = Networks(detector, clip, judge_device, download)
+    planned = plan(asked, judge_of(asked.benchmark, networks, dry_run=dry_run))
     names, others = _names(pick_by), None if reflect_by is None else _names(reflect_by)
     if dry_run:
-        tell_forecast(planned, _forecast(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
+        tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
         for sentence in (*_further(planned, names, others, control), *compared.left_out):
             tell(sentence)
         return
@@ -202,27 +213,6 @@ def _dataset(folder: Path | None) -> Statistics | None:
     return None if folder is None else statistics(folder)
 
 
-def _models(name: str, *, dry_run: bool) -> roles.Stack:
-    """Return the stack's models; for a dry run stand-ins where something of it is not on this machine."""
-    from reflectionflow import roles
-    from reflectionflow import stack as stacks
-    from reflectionflow.evaluation.rehearsal import unloaded
-
-    if dry_run and (missing := stacks.read(name).missing()):
-        tell(f"{name} cannot run here; counting does not need it. {' '.join(missing)}")
-        return unloaded(name, roles.Defaults(width=1024, height=1024, steps=28, guidance=3.5))
-    return stacks.load(name)
-
-
-def _judge(suite: Suite, *, dry_run: bool) -> Judge:
-    from reflectionflow.evaluation.judges import GenevalJudge, ScenesJudge
-    from reflectionflow.evaluation.rehearsal import NoJudge
-
-    if suite is Suite.SCENES:
-        return ScenesJudge()
-    return NoJudge() if dry_run else GenevalJudge()
-
-
 def _further(planned: Plan, pick_by: list[str], reflect_by: list[str] | None, control: str | None) -> Iterator[str]:
     """Yield what is needed at most besides the evaluation itself, outside its estimate of time."""
     from reflectionflow.evaluation.paper.reflecting import FIRST, usual
@@ -242,15 +232,3 @@ def _further(planned: Plan, pick_by: list[str], reflect_by: list[str] | None, co
         )
     if control is not None:
         yield f"--control {control}: {asked.images * searches:,} further pictures and verifier calls, {outside}."
-
-
-def _forecast(planned: Plan, out: Path, pace: float | None, price: float | None) -> Forecast:
-    """Return the forecast, at the pace of the paper's release for pictures of its size where none is known."""
-    from reflectionflow.evaluation.paper import published
-    from reflectionflow.evaluation.rehearsal import forecast
-    from reflectionflow.evaluation.running import RUN
-
-    found = forecast(planned, out / RUN, pace, price)
-    if found.seconds is not None or planned.trials[0].search.task.width != published.SIDE:
-        return found
-    return replace(forecast(planned, out / RUN, published.SECONDS_PER_IMAGE, price), pace=published.PACE)

@@ -1,4 +1,4 @@
-"""What is asked in an evaluation: the Scenes suites, or a file of GenEval metadata."""
+"""What is asked in an evaluation: the Scenes suites, GenEval, or a file of GenEval metadata."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
 from reflectionflow.geneval import suite as geneval_suite
+from reflectionflow.scenes.splits import Split
 
 SCENES, GENEVAL = "scenes", "geneval"
 SHOWN = 5
@@ -22,7 +24,7 @@ class Benchmark:
     """Prompts to be painted and judged.
 
     Attributes:
-        name: `scenes test`, or the file's name.
+        name: `scenes test`, `geneval`, or the file's name.
         items: The prompts, each once, tag after tag.
         repeated: Lines of a file that repeated an earlier one and were left out.
     """
@@ -52,12 +54,15 @@ def benchmark(name: str, split: str = "test", limit: int | None = None) -> Bench
         limit: Most prompts of one tag; all when none.
 
     Raises:
-        MisuseError: if the file cannot be read, a line is no metadata (all such lines told), or nothing is left.
+        MisuseError: if the file cannot be read, a line is no metadata (all such lines told), nothing is left, or the
+            benchmark has no such part.
     """
     if limit is not None and limit < 1:
         raise MisuseError(f"The limit must be at least 1 prompt a tag, not {limit}.")
     if name == SCENES:
         return _scenes(split, limit)
+    if split != Split.TEST.value:
+        raise MisuseError(f"Only {SCENES} has a part {split!r}; leave it out for {name}.")
     if name == GENEVAL:
         return Benchmark(GENEVAL, _limited(geneval_suite(), limit))
     path = Path(name)
@@ -74,7 +79,6 @@ def benchmark(name: str, split: str = "test", limit: int | None = None) -> Bench
 
 def _scenes(split: str, limit: int | None) -> Benchmark:
     from reflectionflow.scenes.prompts import PER_TAG, suite
-    from reflectionflow.scenes.splits import Split
 
     known = {part.value: part for part in (Split.TEST, Split.VALIDATION)}
     if split not in known:
@@ -85,22 +89,37 @@ def _scenes(split: str, limit: int | None) -> Benchmark:
 def _read(path: Path) -> tuple[list[Metadata], list[str]]:
     """Return the prompts of a file, and a sentence for each line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text in UTF-8"
         raise MisuseError(
-            f"There is no benchmark {str(path)!r} ({error}); it is 'scenes' or a JSONL file of GenEval metadata."
+            f"There is no benchmark {str(path)!r} ({reason}); it is {SCENES!r}, {GENEVAL!r}, or a JSONL file of "
+            "GenEval metadata."
         ) from error
     items, problems = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            items.append(Metadata.from_json(json.loads(line)))
+            item = Metadata.from_json(json.loads(line))
         except KeyError as error:
             problems.append(f"  - line {number} lacks the key {error}")
-        except (ValueError, TypeError, AttributeError) as error:
+        except JSONDecodeError as error:
+            problems.append(f"  - line {number} is no JSON ({error.msg} at character {error.pos + 1})")
+        except ValueError as error:
             problems.append(f"  - line {number}: {error}")
+        else:
+            items.append(item)
+            problems += [f"  - line {number}: {fault}" for fault in _faults(item)]
     return items, problems
+
+
+def _faults(item: Metadata) -> list[str]:
+    """Return why an item cannot be painted or judged, although it is well-formed."""
+    faults = [f"The {key} is empty." for key in ("tag", "prompt") if not getattr(item, key).strip()]
+    if not item.include and not item.exclude:
+        faults.append("It asks for nothing that could be judged; write the objects under include.")
+    return faults
 
 
 def _require_one_meaning(path: Path, items: Sequence[Metadata]) -> None:

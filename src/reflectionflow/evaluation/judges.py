@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from enum import StrEnum
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Decision, Metadata
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from reflectionflow.evaluation.benchmarks import Benchmark
     from reflectionflow.genref.graph import Graph
     from reflectionflow.runtime import Task
 
 LABELS = "training-labels"
 """What a verifier is related to when it, or its detector, labelled training data."""
+WEIGHTS = "weights:"
+"""How the names begin that say whose weights a network has; see `models.fingerprint.kinship`."""
+SHOWN = 5
 
 
 class Judge(Protocol):
@@ -56,12 +62,7 @@ class ScenesJudge:
                 f"The judge of Scenes reads pictures of {SIDE} × {SIDE} pixels, and the stack paints "
                 f"{task.width} × {task.height}; choose a stack of Scenes."
             )
-        unknown = {clause.class_name for item in items for clause in item.include} - set(OBJECTS)
-        if unknown:
-            found.append(
-                f"The judge of Scenes does not know {', '.join(sorted(unknown)[:5])}; it knows {', '.join(OBJECTS)}."
-            )
-        return found
+        return [*found, *_strange(items, OBJECTS, "Scenes")]
 
     def decide(self, items: Sequence[tuple[Image, Metadata]]) -> list[Decision]:
         """Decide about each picture, in order."""
@@ -80,28 +81,80 @@ class ScenesJudge:
 class GenevalJudge:
     """GenEval's own judge, Mask2Former and CLIP by its rules; weights load when it is first asked.
 
+    Args:
+        detector: A Mask2Former checkpoint of COCO instances: a folder, or its name on the hub.
+        clip: The CLIP checkpoint that names colours, likewise.
+        device: auto, cpu, mps, cuda or cuda:N.
+
     Raises:
-        MisuseError: if the checkpoints are not on this machine.
+        MisuseError: if a checkpoint or the device is not on this machine.
+        ConfigError: if both checkpoints are not, or one is incomplete or of another kind.
     """
 
-    relatives = frozenset({"geneval-rules"})
-    batch_size = 8
+    batch_size = 1
+    """One by one: the last digits of a score depend on the neighbours in its batch, and these on the clock."""
 
-    def __init__(self) -> None:
-        from reflectionflow.evaluation.geneval import official_judge
+    def __init__(self, detector: str, clip: str, device: str = "auto") -> None:
+        from reflectionflow.evaluation import geneval
 
-        self._judge = official_judge()
+        self._judge = geneval.official_judge(detector, clip, device)
+        if device not in ("auto", "cpu"):
+            geneval.device_of(device)
         self.name = self._judge.name
+        self.relatives = frozenset({"geneval-rules"}) | self._judge.relatives
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
         """Return the objects it does not know; it reads pictures of any size."""
-        known = set(self._judge.classes)
-        unknown = sorted({clause.class_name for item in items for clause in item.include} - known)
-        return [f"The judge of GenEval does not know {', '.join(unknown[:5])}."] if unknown else []
+        return _strange(items, self._judge.classes, "GenEval")
 
     def decide(self, items: Sequence[tuple[Image, Metadata]]) -> list[Decision]:
         """Decide about each picture, in order."""
         return self._judge.judge([image for image, _ in items], [metadata for _, metadata in items])
+
+
+class Kind(StrEnum):
+    """The judges, by the benchmark whose objects they know."""
+
+    SCENES = "scenes"
+    GENEVAL = "geneval"
+
+
+def kind_for(benchmark: Benchmark) -> Kind:
+    """Return which judge knows all objects of a benchmark; no object is known to both.
+
+    Raises:
+        MisuseError: if none does; the objects that are in the way are named.
+    """
+    from reflectionflow.geneval import OBJECTS as COCO
+    from reflectionflow.scenes.words import OBJECTS as SHAPES
+
+    if not (foreign := _unknown(benchmark.items, SHAPES)):
+        return Kind.SCENES
+    if not (strange := _unknown(benchmark.items, COCO)):
+        return Kind.GENEVAL
+    if nobodys := [name for name in strange if name in foreign]:
+        raise MisuseError(
+            f"No judge knows {_some(nobodys)} of {benchmark.name}; prompts can ask for the 80 objects of COCO as "
+            f"GenEval spells them (bench, tv remote, …), or for those of Scenes: {', '.join(SHAPES)}."
+        )
+    raise MisuseError(
+        f"No judge knows all objects of {benchmark.name}: that of Scenes does not know {_some(foreign)}, that of "
+        f"GenEval does not know {_some(strange)}; make two files of it."
+    )
+
+
+def _unknown(items: Sequence[Metadata], known: Sequence[str]) -> list[str]:
+    return sorted({clause.class_name for item in items for clause in (*item.include, *item.exclude)} - set(known))
+
+
+def _strange(items: Sequence[Metadata], known: Sequence[str], judge: str) -> list[str]:
+    """Return a sentence when prompts ask for objects that a judge does not know."""
+    unknown = _unknown(items, known)
+    return [f"The judge of {judge} does not know {_some(unknown)}."] if unknown else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 _SOURCES = ("scenes_judge.py", "explain.py", "shapes.py", "shapes.json", "silhouettes.py", "colours.py")
@@ -119,8 +172,8 @@ def _revision() -> str:
 def objections(judge: Judge, verifier: Any) -> list[str]:
     """Return why a verifier may not search under a judge, one sentence each; empty when the two are independent.
 
-    A verifier says by an attribute `relatives` (a set of names, such as `geneval-rules` or `training-labels`) what it
-    shares with others; one without it shares nothing.
+    A verifier says by an attribute `relatives` (a set of names, such as `geneval-rules`, `training-labels` or
+    `weights:openai/clip-vit-large-patch14`) what it shares with others; one without it shares nothing.
     """
     if verifier.name == judge.name:
         return [f"{verifier.name} is the judge of this evaluation itself."]
@@ -129,5 +182,10 @@ def objections(judge: Judge, verifier: Any) -> list[str]:
         LABELS: "labelled training data, or uses what labelled it",
         "geneval-rules": "decides by GenEval's rules, as the judge does",
     }
-    told = " and ".join(reasons.get(name, f"is related to {name}, as the judge is") for name in sorted(shared))
-    return [f"{verifier.name} {told}."] if shared else []
+    told = [
+        "has the same weights as a network of the judge"
+        if name.startswith(WEIGHTS)
+        else reasons.get(name, f"is related to {name}, as the judge is")
+        for name in sorted(shared)
+    ]
+    return [f"{verifier.name} {' and '.join(dict.fromkeys(told))}."] if shared else []

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from reflectionflow import roles, stack
+from reflectionflow.evaluation.judges import WEIGHTS
 from reflectionflow.evaluation.planning import Plan
 from reflectionflow.geneval import Decision, Metadata
 from reflectionflow.runs import RunDirectory
@@ -138,6 +139,7 @@ class _StandIn:
     settings: Any = None
     worker: roles.Worker = roles.Worker.LOCAL
     batch_size: int = 64
+    relatives: frozenset[str] = frozenset()
 
     def layout(self, recipe: Recipe) -> Hashable:
         return recipe.parent is None
@@ -158,11 +160,17 @@ class _StandIn:
 
 
 class NoJudge:
-    """Stands in for a judge that is not on this machine; it objects to nothing, and decides nothing."""
+    """Stands in for a judge that is not on this machine; it decides nothing.
+
+    Args:
+        relatives: What the judge shares with others, as far as its name tells.
+    """
 
     name = "nobody"
-    relatives: frozenset[str] = frozenset()
     batch_size = 1
+
+    def __init__(self, relatives: frozenset[str] = frozenset()) -> None:
+        self.relatives = relatives
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
         """Return nothing."""
@@ -186,13 +194,15 @@ def unloaded(name: str | Path, usual: roles.Defaults) -> roles.Stack:
     """
     plan = stack.read(name)
     played = {part.role: part.model for part in plan.parts}
+    hubs = {part.role: getattr(part.options, "hub", None) for part in plan.parts}
 
     def painter(role: roles.Role) -> Any:
         able = roles.Capabilities(corrects=role is roles.Role.CORRECTOR)
         return _StandIn(played[role], able, plan.defaults.over(usual), {}) if role in played else None
 
     def named(role: roles.Role) -> Any:
-        return _StandIn(played[role]) if role in played else None
+        relatives = frozenset({f"{WEIGHTS}{hubs[role]}"}) if hubs.get(role) else frozenset[str]()
+        return _StandIn(played[role], relatives=relatives) if role in played else None
 
     return roles.Stack(
         name=str(name),

@@ -203,7 +203,7 @@ def read_results(folder: Path) -> Results:
     """Return the results of a finished evaluation.
 
     Raises:
-        MisuseError: if the folder holds none, or those of another version.
+        MisuseError: if the folder holds none, damaged ones, or those of another version.
     """
     path = folder / FILE
     try:
@@ -215,20 +215,25 @@ def read_results(folder: Path) -> Results:
             "`reflectionflow evaluate` makes one, and the same command continues an interrupted one."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise MisuseError(
-            f"{path} is damaged ({error!r}); repeat the evaluation's command to write it again."
-        ) from error
+        raise _damaged(path, error) from error
     if version != SCHEMA_VERSION:
         raise MisuseError(
             f"{path} has schema version {version}, this version of reflectionflow reads {SCHEMA_VERSION}; repeat the "
             "evaluation's command to write it again."
         )
-    return Results(
-        about=About.from_json(data["about"]),
-        prompts=tuple(Metadata.from_json(item) for item in data["prompts"]),
-        rows=tuple(Row.from_json(item) for item in data["rows"]),
-        computed=data["computed"],
-    )
+    try:
+        return Results(
+            about=About.from_json(data["about"]),
+            prompts=tuple(Metadata.from_json(item) for item in data["prompts"]),
+            rows=tuple(Row.from_json(item) for item in data["rows"]),
+            computed=data["computed"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> MisuseError:
+    return MisuseError(f"{path} is damaged ({error!r}); repeat the evaluation's command to write it again.")
 
 
 def tags_of(prompts: Sequence[Metadata]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reflectionflow import __version__
+from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.judging import Decisions, JudgeThread
 from reflectionflow.evaluation.planning import Plan, Trial
 from reflectionflow.evaluation.results import About, MethodInfo, Outcome, Results, Row
@@ -55,10 +56,12 @@ def carry_out(
         patience: How often to try again, and how long to wait.
 
     Raises:
-        RunMismatchError: if the directory holds another evaluation, or another process is writing it.
+        MisuseError: if the directory holds something other than an evaluation, or cannot be made.
+        RunMismatchError: if it holds another evaluation, or another process is writing it.
         ModelError: if a model failed for good.
         StorageError: if the run cannot be written.
     """
+    _require_own_content(folder)
     with RunDirectory.open(folder / RUN, RunSpec(passed, plan.resolved)) as run:
         decisions = Decisions(folder / DECISIONS, plan.judge)
         try:
@@ -185,6 +188,18 @@ def _failure_of(step: Step) -> str | None:
     if step.failure is not None:
         return step.failure.reason
     return None if step.verdict is None else step.verdict.failure
+
+
+def _require_own_content(folder: Path) -> None:
+    """Refuse a directory that has content but is no evaluation: its files could be replaced by ours."""
+    if not folder.is_dir() or (folder / RUN).is_dir():
+        return
+    foreign = sorted(path.name for path in folder.iterdir())
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise MisuseError(
+            f"{folder} is no evaluation and not empty (it has {shown}); choose a new or an empty directory."
+        )
 
 
 def _about(plan: Plan) -> About:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 RELATIONS = ("left of", "right of", "above", "below")
+T = TypeVar("T")
 COUNTING = "counting"
 """The one tag with its own, higher score threshold."""
 
@@ -100,15 +101,16 @@ class Clause:
         """Read one element of `include` or `exclude`.
 
         Raises:
-            ValueError: for an unknown colour or relation, or a count below 1.
+            ValueError: for an unknown key, colour or relation, a value of another type, or a count below 1.
             KeyError: if `class` or `count` is missing.
         """
+        _refuse_unknown(data, ("class", "count", "color", "position"))
         position = data.get("position")
         return cls(
-            class_name=data["class"],
-            count=data["count"],
+            class_name=_typed(data, "class", str),
+            count=_typed(data, "count", int),
             color=data.get("color"),
-            position=None if position is None else Position(position[0], position[1]),
+            position=None if position is None else _position(position),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -150,14 +152,16 @@ class Metadata:
         """Read one object of `evaluation_metadata.jsonl`.
 
         Raises:
-            ValueError: for an unknown colour or relation, a count below 1, or a target that comes too late.
+            ValueError: for an unknown key, colour or relation, a value of another type, a count below 1, or a target
+                that comes too late.
             KeyError: if a required key is missing.
         """
+        _refuse_unknown(data, ("tag", "prompt", "include", "exclude"))
         return cls(
-            tag=data["tag"],
-            prompt=data["prompt"],
-            include=_clauses(data.get("include", ())),
-            exclude=_clauses(data.get("exclude", ())),
+            tag=_typed(data, "tag", str),
+            prompt=_typed(data, "prompt", str),
+            include=_clauses(data, "include"),
+            exclude=_clauses(data, "exclude"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -192,5 +196,31 @@ class Decision:
         return {name: [list(item.row) for item in items] for name, items in self.kept.items()}
 
 
-def _clauses(data: Sequence[Mapping[str, Any]]) -> tuple[Clause, ...]:
-    return tuple(Clause.from_json(item) for item in data)
+_KINDS = {str: "a text", int: "a whole number", list: "a list"}
+
+
+def _clauses(data: Mapping[str, Any], key: str) -> tuple[Clause, ...]:
+    return tuple(Clause.from_json(item) for item in _typed(data, key, list)) if key in data else ()
+
+
+def _position(value: Any) -> Position:
+    match value:
+        case [str(relation), int(target)]:
+            return Position(relation, target)
+    raise ValueError(f'The position is {value!r}; write a relation and the number of a clause, as in ["left of", 0].')
+
+
+def _typed(data: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    value = data[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"The {key} is {value!r}; write {_KINDS[kind]}.")
+    return value
+
+
+def _refuse_unknown(data: Any, known: Sequence[str]) -> None:
+    """Refuse what is no object, and keys that would be passed over in silence."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{data!r} is no JSON object.")
+    unknown = [key for key in data if key not in known]
+    if unknown:
+        raise ValueError(f"The key {unknown[0]!r} is unknown; known are {', '.join(known)}.")

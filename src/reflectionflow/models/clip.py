@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reflectionflow.errors import CheckpointError, ModelError
 from reflectionflow.models import checkpoints, hub, manifest
-from reflectionflow.models.fingerprint import identity
+from reflectionflow.models.fingerprint import identity, kinship
 from reflectionflow.models.loading import quiet
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.roles import Question, Role, Worker
@@ -164,6 +164,7 @@ class ClipVerifier:
         self.batch_size = options.batch_size
         self.details = details_of(checkpoint)
         self.name = _identity(checkpoint, options, repository)
+        self.relatives = kinship(checkpoint, repository)
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """Score each picture in [0, 1]; the rationale says when a prompt was too long to be read whole.

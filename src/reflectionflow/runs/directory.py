@@ -28,7 +28,7 @@ from reflectionflow.runs.images import ImageStore
 from reflectionflow.runs.journal import SCHEMA_VERSION, Journal, ResultRow, Row
 from reflectionflow.runs.lock import RunLock
 from reflectionflow.runs.results import StoredResult, stored_result
-from reflectionflow.runs.storage import TEMPORARY, require_local_disk, storage_errors, write_atomically
+from reflectionflow.runs.storage import FULL, TEMPORARY, require_local_disk, storage_errors, write_atomically
 from reflectionflow.types import canonical_json, to_json
 
 PACKAGES = ("reflectionflow", "torch", "diffusers", "transformers", "numpy", "pillow")
@@ -151,7 +151,8 @@ class RunDirectory(RunReader):
             spec: What is asked for; a plain mapping stands for itself, passed and resolved.
 
         Raises:
-            MisuseError: if `path` lies on a network file system, is a file, or holds something other than a run.
+            MisuseError: if `path` lies on a network file system, is a file, holds something other than a run, or
+                cannot be made.
             RunMismatchError: if its spec or schema differs, or another process is writing it.
             StorageError: if it cannot be written.
         """
@@ -161,7 +162,7 @@ class RunDirectory(RunReader):
         if root.exists() and not root.is_dir():
             raise MisuseError(f"{root} is a file; a run needs a directory: choose another name.")
         with storage_errors(root, "creating the run"):
-            root.mkdir(parents=True, exist_ok=True)
+            _make(root)
             _require_own_content(root)
         lock = RunLock(root)
         try:
@@ -219,6 +220,18 @@ class RunDirectory(RunReader):
         finally:
             super().close()
             self._lock.release()
+
+
+def _make(root: Path) -> None:
+    """Make a directory; a path that cannot become one is the user's to correct, a full disk is not."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise MisuseError(
+            f"{root} cannot be made ({error.strerror or error}); choose another directory, or make that one writable."
+        ) from error
 
 
 def _require_own_content(root: Path) -> None:

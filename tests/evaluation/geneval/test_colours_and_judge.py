@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer, Mask2FormerForUniversalSegmentation
 
-from reflectionflow.errors import ConfigError, MisuseError, ModelError
+from reflectionflow.errors import ConfigError, MisuseError
 from reflectionflow.evaluation.geneval import ClipColours, Mask2FormerDetector, find, official_judge
 from reflectionflow.evaluation.geneval.clip_colours import CutOut, cut_out, squared
 from reflectionflow.evaluation.geneval.preparation import prepared
@@ -183,6 +183,10 @@ def test_what_is_not_here_is_refused_with_a_remedy_before_anything_loads(detecto
         official_judge("nowhere", str(clip_folder))
     with pytest.raises(MisuseError, match="nobody/nothing is not downloaded; add --download"):
         official_judge(str(detector_folder), "nobody/nothing")
+    with pytest.raises(ConfigError, match=r"2 problems:\n.*no folder nowhere.*\n.*nobody/nothing is not"):
+        official_judge("nowhere", "nobody/nothing")
+    with pytest.raises(MisuseError, match="there is no device 'cuda:x'"):
+        official_judge(str(detector_folder), str(clip_folder), "cuda:x")
     with pytest.raises(ConfigError, match="holds a model of type 'clip'"):
         official_judge(str(clip_folder), str(clip_folder))
     with pytest.raises(ConfigError, match="no tokenizer"):
@@ -198,5 +202,5 @@ def test_a_checkpoint_of_other_classes_is_refused(detector_folder, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_refused(detector_folder, pictures):
-    with pytest.raises(ModelError, match="'cuda:9' is not there"):
+    with pytest.raises(MisuseError, match="'cuda:9' is not there"):
         Mask2FormerDetector(find(str(detector_folder)), "cuda:9").detect(pictures)

@@ -23,7 +23,16 @@ from reflectionflow.evaluation.geneval.layout import (
     write_sample,
 )
 from reflectionflow.evaluation.geneval.scoring import Broken, Scored, score
-from reflectionflow.evaluation.geneval.sources import CLIP, DETECTOR, Source, download, find
+from reflectionflow.evaluation.geneval.sources import (
+    CLIP,
+    DETECTOR,
+    Source,
+    device_of,
+    download,
+    find,
+    find_all,
+    require_device_name,
+)
 from reflectionflow.geneval import Options, read_records, suite, summarise
 
 __all__ = [
@@ -40,11 +49,14 @@ __all__ = [
     "ScenesJudge",
     "Scored",
     "Source",
+    "device_of",
     "download",
     "find",
+    "find_all",
     "official_judge",
     "read_folder",
     "read_records",
+    "require_device_name",
     "score",
     "suite",
     "summarise",
@@ -66,9 +78,10 @@ def official_judge(
         options: Thresholds; the official ones when none.
 
     Raises:
-        MisuseError: if a checkpoint is not on this machine (`download` fetches it).
-        ConfigError: if one is incomplete or of another kind.
+        MisuseError: if a checkpoint is not on this machine (`download` fetches it), or the device has no such name.
+        ConfigError: if both are not, or one is incomplete or of another kind.
     """
+    require_device_name(device)
     # Both are looked for before either is opened.
-    found, colours = find(detector), find(clip)
+    found, colours = find_all(detector, clip)
     return OfficialJudge(Mask2FormerDetector(found, device), ClipColours(colours, device), options)

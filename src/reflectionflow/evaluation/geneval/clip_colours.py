@@ -58,6 +58,7 @@ class ClipColours:
         if problems:
             raise ConfigError("the colour classifier", problems)
         self.name = source.identity
+        self.relatives = source.relatives
         config = json.loads((source.folder / "config.json").read_text("utf-8"))
         self._side = int(config.get("vision_config", {}).get("image_size", 224))
         self._source = source
@@ -69,7 +70,7 @@ class ClipColours:
 
         Raises:
             CheckpointError: if weights are missing.
-            ModelError: if the device is not there.
+            MisuseError: if the device is not there.
         """
         import torch
         from torch.nn.functional import normalize
@@ -77,7 +78,7 @@ class ClipColours:
         names: list[str] = []
         for start in range(0, len(objects), AT_ONCE):
             part = objects[start : start + AT_ONCE]
-            with torch.inference_mode():
+            with torch.inference_mode(), sources.single_precision():
                 pixels = torch.stack([self._pixels(item.image) for item in part]).to(self._device)
                 seen = normalize(self._model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
                 heads = torch.stack([self._head(item.class_name) for item in part])

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +43,7 @@ class Mask2FormerDetector:
         if problems:
             raise ConfigError("the detector", problems)
         self.name = source.identity
+        self.relatives = source.relatives
         self._source = source
         self._device_name = device
 
@@ -56,7 +56,7 @@ class Mask2FormerDetector:
 
         Raises:
             CheckpointError: if weights are missing.
-            ModelError: if the device is not there.
+            MisuseError: if the device is not there.
         """
         import torch
 
@@ -66,7 +66,7 @@ class Mask2FormerDetector:
             groups[sizes.padded].append((number, pixels, sizes))
         found: dict[int, Detections] = {}
         for group in groups.values():
-            with torch.inference_mode(), _single_precision():
+            with torch.inference_mode(), sources.single_precision():
                 answers = self._model(pixel_values=torch.stack([pixels for _, pixels, _ in group]))
                 for (number, _, sizes), classes, masks in zip(
                     group, answers.class_queries_logits, answers.masks_queries_logits, strict=True
@@ -101,12 +101,3 @@ def _class_faults(source: sources.Source) -> list[str]:
         f"{source.folder} knows {len(labels)} classes, and GenEval needs the {len(OBJECTS)} things of COCO; give an "
         f"instance segmentation checkpoint such as {sources.DETECTOR}"
     ]
-
-
-@contextmanager
-def _single_precision() -> Iterator[None]:
-    """Run convolutions in full single precision: newer GPUs round their inputs to 10 bits otherwise."""
-    import torch
-
-    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
-        yield

@@ -31,6 +31,8 @@ class Journal:
     """
 
     def __init__(self, results: Path, judge: str) -> None:
+        if results.is_dir():
+            raise MisuseError(f"{results} is a folder; name a file for the results with --out")
         self.path = journal_of(results)
         self._records: dict[tuple[str, str], ResultRecord] = {}
         if results.exists() and not self.path.exists():
@@ -49,6 +51,9 @@ class Journal:
             self._file.truncate(whole)
             if whole == 0:
                 self._append({"judge": judge})
+        except OSError as error:
+            self._lock.release()
+            raise StorageError(f"{self.path} cannot be written ({error}); choose another --out.") from error
         except BaseException:
             self._lock.release()
             raise

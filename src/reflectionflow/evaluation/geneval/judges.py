@@ -43,6 +43,9 @@ class OfficialJudge:
         detector: Finds objects.
         colours: Names the colours of those that a prompt wants in one.
         options: Thresholds; the official ones when none.
+
+    Attributes:
+        relatives: What it shares with any other user of the same weights.
     """
 
     classes: tuple[str, ...] = OBJECTS
@@ -52,6 +55,7 @@ class OfficialJudge:
         self._detector = detector
         self._colours = colours
         self._options = options or Options()
+        self.relatives = detector.relatives | colours.relatives
         self.name = f"{detector.name} + {colours.name}" + (f" + {options}" if self._options != Options() else "")
 
     def judge(self, images: Sequence[Image], prompts: Sequence[Metadata]) -> list[Decision]:
@@ -59,7 +63,7 @@ class OfficialJudge:
 
         Raises:
             CheckpointError: if weights are missing.
-            ModelError: if the device is not there.
+            MisuseError: if the device is not there.
         """
         least = min((threshold_for(prompt.tag, self._options) for prompt in prompts), default=0.0)
         found = self._detector.detect(images, least)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reflectionflow.errors import CheckpointError, MisuseError, ModelError
+from reflectionflow.errors import CheckpointError, ConfigError, MisuseError, ModelError
 from reflectionflow.models import checkpoints, fingerprint, hub
 from reflectionflow.models.loading import quiet
 
@@ -31,6 +34,11 @@ class Source:
         """`name@revision`, which other weights change."""
         return fingerprint.identity(self.folder, self.hub)
 
+    @property
+    def relatives(self) -> frozenset[str]:
+        """What it shares with any other user of the same weights."""
+        return fingerprint.kinship(self.folder, self.hub)
+
 
 def find(name: str) -> Source:
     """Return the checkpoint of this name: a folder if there is one, else a hub repository in the local cache.
@@ -51,6 +59,26 @@ def find(name: str) -> Source:
             "the folder of a checkpoint"
         )
     return Source(cached, name)
+
+
+def find_all(*names: str) -> list[Source]:
+    """Return several checkpoints, as `find` does; all that are missing are told at once.
+
+    Raises:
+        MisuseError: if one is missing.
+        ConfigError: if several are.
+    """
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(find(name))
+        except MisuseError as error:
+            missing.append(error)
+    if len(missing) > 1:
+        raise ConfigError("the judge of GenEval", [str(error) for error in missing])
+    if missing:
+        raise missing[0]
+    return found
 
 
 def download(name: str) -> None:
@@ -117,16 +145,38 @@ def device_of(name: str) -> torch.device:
     """Return a device by name; "auto" is a GPU where there is one, else the CPU.
 
     Raises:
-        ModelError: if this machine has no such device.
+        MisuseError: if there is no such name, or this machine has no such device.
     """
+    require_device_name(name)
     import torch
 
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name.split(":")[0], False):
-        raise ModelError(f"the device {name!r} is not there for this build of torch; use auto or cpu.")
+        return torch.device("cuda" if cards else "cpu")
+    kind, _, number = name.partition(":")
+    there = {"cpu": True, "cuda": int(number or 0) < cards, "mps": torch.backends.mps.is_available()}
+    if not there[kind]:
+        raise MisuseError(f"the device {name!r} is not there for this build of torch; use auto or cpu.")
     return torch.device(name)
+
+
+def require_device_name(name: str) -> None:
+    """Refuse what is no name of a device; torch is not needed for it.
+
+    Raises:
+        MisuseError: if it is none.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise MisuseError(f"there is no device {name!r}; use auto, cpu, mps, cuda or cuda:N.")
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Run convolutions in full single precision: newer GPUs round their inputs to 10 bits otherwise."""
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        yield
 
 
 def _is_repository(name: str) -> bool:
