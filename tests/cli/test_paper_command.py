@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
         (["--stack", "scened"], "did you mean 'scenes'?"),
         (["--stack", "scenes-oracle"], "labelled training data"),
         (["--pick-by", "nobody"], "--pick-by nobody: no model is called 'nobody'"),
-        (["--pick-by", "scenes-clip"], "is the verifier of the search"),
+        (["--pick-by", "scenes-vlm"], "is the verifier of the search"),
         (["--reflect-by", "nobody"], "--reflect-by nobody: no model is called 'nobody'"),
         (["--genref", "nowhere"], "nowhere"),
     ],
