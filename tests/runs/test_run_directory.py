@@ -165,16 +165,15 @@ def test_an_unwritable_place_is_said_in_a_sentence(tmp_path):
     code = (
         "import os, sys; from reflectionflow.runs import RunDirectory\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
-        "from reflectionflow.errors import StorageError\n"
+        "from reflectionflow.errors import MisuseError\n"
         "try: RunDirectory.open(sys.argv[1] + '/run', {})\n"
-        "except StorageError as error: print(error)\n"
+        "except MisuseError as error: print(error)\n"
     )
     for path in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
         path.chmod(0o755)
     tmp_path.chmod(0o555)
     done = python(code, tmp_path)
-    assert "not permitted" in done.stdout, done
-    assert "choose another one" in done.stdout
+    assert "cannot be made (Permission denied); choose another directory" in done.stdout, done
 
 
 LIMITED = """

@@ -13,7 +13,6 @@ from reflectionflow.genref.stats import BIN, BINS, VERBS, Statistics, statistics
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -50,22 +49,18 @@ def page(folder: Path, each: int) -> str:
     )
 
 
-def figures(numbers: Statistics) -> Markup:
+def figures(numbers: Statistics) -> str:
     """Return the numbers of a data set as tables and figures, a part of an HTML page with its own style."""
-    from markupsafe import Markup
-
     told = {verb for counts in numbers.verbs.values() for verb in counts}
     part = _environment().get_template("figures.html")
-    return Markup(
-        part.render(
-            stats=numbers,
-            verbs=[verb for verb in (*VERBS, "other") if verb in told],
-            most=max(numbers.subsets.values(), default=1),
-            width=BIN,
-            bins=BINS,
-            most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),
-            farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
-        )
+    return part.render(
+        stats=numbers,
+        verbs=[verb for verb in (*VERBS, "other") if verb in told],
+        most=max(numbers.subsets.values(), default=1),
+        width=BIN,
+        bins=BINS,
+        most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),
+        farthest=max((marks[-1] for marks in numbers.changed.values()), default=1) or 1,
     )
 
 

@@ -25,6 +25,7 @@ from reflectionflow.errors import CheckpointError, ModelError
 from reflectionflow.models import checkpoints, hub, manifest
 from reflectionflow.models.fingerprint import identity, kinship
 from reflectionflow.models.loading import quiet
+from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.roles import Question, Role, Worker
 from reflectionflow.types import Verdict, canonical_json, round_score
@@ -55,7 +56,7 @@ class _Common(ModelOptions):
         return template
 
 
-class ClipOptions(hub.Source, _Common):
+class ClipOptions(Source, _Common):
     """Options of `clip`: a checkpoint of your own."""
 
     checkpoint: LocalPath | None = Field(

@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.fingerprint import identity
-from reflectionflow.models.hub import Source, folder_of, missing
+from reflectionflow.models.hub import folder_of, missing
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
+from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, Role, Worker
 from reflectionflow.types import Failure, Recipe, Scalar

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
-
-from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError
-from reflectionflow.plugins import LocalPath, ModelOptions
 
 INDEXES = ("model_index.json", "config.json")
 LORA_INDEXES = ("pytorch_lora_weights.safetensors",)
 """The file by which a repository is found that holds a LoRA and no model."""
-
-
-class Source(ModelOptions):
-    """Where a checkpoint of one's own is: exactly one of `checkpoint` and `hub` is given."""
-
-    checkpoint: LocalPath | None = Field(default=None, description="Folder of the checkpoint.")
-    hub: str | None = Field(default=None, description="Its name on the Hugging Face hub, instead of a folder.")
-    revision: str = Field(default="main", description="Branch, tag or commit on the hub.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.checkpoint is None) == (self.hub is None):
-            raise ValueError("give either a checkpoint (a folder) or a hub name, not both")
-        return self
 
 
 def cached_folder(repo: str, revision: str = "main", indexes: Sequence[str] = INDEXES) -> Path | None:

@@ -20,6 +20,7 @@ from reflectionflow.errors import CheckpointError, ModelError
 from reflectionflow.models import checkpoints, hub, manifest
 from reflectionflow.models.fingerprint import fingerprint, identity
 from reflectionflow.models.loading import quiet
+from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.prompts.vlm import (
     JOIN,
@@ -81,7 +82,7 @@ class VlmOptions(LocalVlmOptions):
     prompt_tokens: int = Field(default=256, gt=0, description="Longest refined prompt in tokens.")
 
 
-class QwenVlOptions(hub.Source, VlmOptions):
+class QwenVlOptions(Source, VlmOptions):
     """Options of `qwen-vl`: a checkpoint of your own."""
 
     checkpoint: LocalPath | None = Field(default=None, description="Folder of a Qwen2.5-VL in transformers layout.")

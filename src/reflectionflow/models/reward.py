@@ -22,6 +22,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import SHIPPED as SHIPPED_VLM
 from reflectionflow.models.qwen_vl import LocalVlmOptions, SmallVlmOptions, device_of, missing, own_identity
+from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.prompts.vlm import WORDINGS, Wording, score_instruction, spelled
 from reflectionflow.roles import Question, Role, Worker
@@ -46,7 +47,7 @@ class Details(BaseModel):
     calibration: SigmoidCalibration
 
 
-class RewardOptions(hub.Source, LocalVlmOptions):
+class RewardOptions(Source, LocalVlmOptions):
     """Options of `reward`: a head of your own and its backbone."""
 
     reward: LocalPath = Field(description="Folder of a head from `reflectionflow tune verifier`.")
