@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.shards import Triplet, check, jpeg, read_manifest, read_triplets, shards_of, write_shards
 
@@ -165,3 +169,22 @@ def test_shards_of_others_are_not_replaced_and_a_killed_build_is(tmp_path):
     assert list(own.glob("genref_*.tar"))
     assert write_shards(TRIPLETS, own, {})["samples"] == len(TRIPLETS)
     assert check(own) == []
+
+
+def test_only_one_build_at_a_time_writes_a_folder(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from reflectionflow.genref.shards import sole_builder\n"
+        "with sole_builder(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    out = tmp_path / "genref"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        arguments = ["genref", "build", "--source", "editing", "--triplets", "1", "--out", str(out)]
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 2
+        assert "is being built by another process" in refused.stderr
+        other.communicate("")
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert check(out) == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reflectionflow.genref.card import card, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool, prompts_a_round
-from reflectionflow.genref.shards import Triplet, require_own, write_shards
+from reflectionflow.genref.shards import Triplet, require_own, sole_builder, write_shards
 from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
 
 if TYPE_CHECKING:
@@ -84,28 +84,29 @@ def build(
         report: Told (written, all) triplets.
 
     Raises:
-        MisuseError: if the folder holds shards that no build wrote.
+        MisuseError: if the folder holds shards that no build wrote, or another build has it.
         StorageError: if the shards cannot be written.
     """
     require_own(folder)
-    pool = Pool(paint, folder / "runs")
-    found, dropped, asked = dict[Source, list[Pair]](), {}, shares(sources, triplets)
-    for source in asked:
-        drops: Counter[str] = Counter()
-        found[source] = pairs_of(source, pool, asked, seed, drops)
-        dropped[source.value] = dict(sorted(drops.items()))
-    numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
+    with sole_builder(folder):
+        pool = Pool(paint, folder / "runs")
+        found, dropped, asked = dict[Source, list[Pair]](), {}, shares(sources, triplets)
+        for source in asked:
+            drops: Counter[str] = Counter()
+            found[source] = pairs_of(source, pool, asked, seed, drops)
+            dropped[source.value] = dict(sorted(drops.items()))
+        numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
 
-    def samples() -> Iterator[Triplet]:
-        for done, (source, number, pair) in enumerate(numbered):
-            report(done, len(numbered))
-            yield pair.triplet(source, number)
-        report(len(numbered), len(numbered))
+        def samples() -> Iterator[Triplet]:
+            for done, (source, number, pair) in enumerate(numbered):
+                report(done, len(numbered))
+                yield pair.triplet(source, number)
+            report(len(numbered), len(numbered))
 
-    told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
-    manifest = write_shards(samples(), folder, {**about, **told})
-    (folder / CARD).write_text(card(manifest), "utf-8")
-    return manifest
+        told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
+        manifest = write_shards(samples(), folder, {**about, **told})
+        (folder / CARD).write_text(card(manifest), "utf-8")
+        return manifest
 
 
 def build_from_edits(
@@ -122,7 +123,7 @@ def build_from_edits(
         about: What else the manifest says, such as the stack.
 
     Raises:
-        MisuseError: if there are no files, or the folder holds shards that no build wrote.
+        MisuseError: if there are no files, the folder holds shards that no build wrote, or another build has it.
         ModelError: if the teacher's endpoint refuses for good.
         StorageError: if the shards cannot be written.
     """
@@ -130,15 +131,16 @@ def build_from_edits(
     changed: Counter[str] = Counter()
     require_own(folder)
     edits.files_of(data)
-    found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
-    told = {
-        "seed": seed,
-        "asked": {Source.EDITING.value: triplets},
-        "dropped": {Source.EDITING.value: drops},
-        "converted": changed,
-        "data": data.name,
-        "teacher": None if teacher is None else teacher.name,
-    }
-    manifest = write_shards(found, folder, {**about, **told})
-    (folder / CARD).write_text(card_of_edits(manifest), "utf-8")
-    return manifest
+    with sole_builder(folder):
+        found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
+        told = {
+            "seed": seed,
+            "asked": {Source.EDITING.value: triplets},
+            "dropped": {Source.EDITING.value: drops},
+            "converted": changed,
+            "data": data.name,
+            "teacher": None if teacher is None else teacher.name,
+        }
+        manifest = write_shards(found, folder, {**about, **told})
+        (folder / CARD).write_text(card_of_edits(manifest), "utf-8")
+        return manifest

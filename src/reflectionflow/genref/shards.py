@@ -15,11 +15,13 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from reflectionflow.errors import MisuseError, StorageError
@@ -103,6 +105,30 @@ def require_own(folder: Path) -> None:
     own = any((folder / name).exists() for name in (MANIFEST, DRAFT))
     if not own and any(folder.glob(SHARDS)):
         raise MisuseError(f"{folder} holds shards that were not built here; choose another folder for the new ones.")
+
+
+@contextmanager
+def sole_builder(folder: Path) -> Iterator[None]:
+    """Hold a folder for one build: two at once would replace each other's shards.
+
+    Raises:
+        MisuseError: if another process builds there.
+        StorageError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "building.lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise MisuseError(
+            f"{folder} is being built by another process; wait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"The shards cannot be written to {folder}: {error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_shards(
