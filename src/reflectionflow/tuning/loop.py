@@ -91,15 +91,21 @@ class _Parts:
 
 
 def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the parts of the batches from step `start` on, prepared ahead by `run.workers` processes."""
+    """Yield the parts of the batches from step `start` on, prepared ahead by at most `run.workers` processes."""
     from torch.utils.data import DataLoader
 
-    if run.workers:
+    workers = min(run.workers, _cores())
+    if workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
     parts: Any = _Parts(data, run, rank, share)
     numbers = range(start * run.accumulate, run.steps * run.accumulate)
-    ahead = 6 if run.workers else None
-    yield from DataLoader(parts, batch_size=None, sampler=numbers, num_workers=run.workers, prefetch_factor=ahead)
+    ahead = 6 if workers else None
+    yield from DataLoader(parts, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=ahead)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_main_process() -> bool:
