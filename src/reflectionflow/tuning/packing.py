@@ -7,6 +7,7 @@ tower and the picture's tokens are computed once for all questions, and the answ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PADDING, SHARED = -1, 0
 """Groups of tokens: padding, the shared part; questions are numbered from 1."""
 IGNORED = -100
+STEP = 32
+"""Lengths are multiples of it: every further shape costs memory that a CPU's kernels keep."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,14 @@ def image_positions(first: int, rows: int, columns: int) -> list[tuple[int, int,
 
 
 def collated(sequences: Sequence[Packed]) -> dict[str, torch.Tensor]:
-    """Return sequences as tensors padded on the right.
+    """Return sequences as tensors padded on the right to a multiple of `STEP`.
 
     Returns:
         "ids", "groups", "targets" and "tasks" [n, length], "positions" [3, n, length].
     """
     import torch
 
-    longest = max(len(sequence.ids) for sequence in sequences)
+    longest = math.ceil(max(len(sequence.ids) for sequence in sequences) / STEP) * STEP
 
     def padded(values: list[list[int]], filler: int) -> torch.Tensor:
         return torch.tensor([row + [filler] * (longest - len(row)) for row in values])
