@@ -18,7 +18,7 @@ from reflectionflow.scenes.prompts import TAGS, belongs, parse, read, suite
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import UNIFORM, draw_scene
-from reflectionflow.tuning.packing import IGNORED, collated, mask_of, packed
+from reflectionflow.tuning.packing import IGNORED, STEP, collated, mask_of, packed
 from reflectionflow.tuning.vlm_data import PictureSection, Rendered, covers, roughened
 from reflectionflow.tuning.vlm_items import Known, QuestionSection, Shown, Task, judged, listing, questions, tasks_of
 from reflectionflow.tuning.vlm_model import EAGER, LossSection, ShapeSection, build, losses, reader
@@ -124,6 +124,9 @@ def test_packed_questions_give_what_single_ones_do(vl, attention):
     pixels, grid, places = vl.seen([item.image for item in shown])
     rows = [packed(vl, item, 8, 8, SCENES) for item in shown]
     batch = {**collated(rows), "pixels": pixels, "grid": grid}
+    longest = max(len(row.ids) for row in rows)
+    assert longest <= batch["ids"].shape[1] < longest + STEP
+    assert batch["ids"].shape[1] % STEP == 0  # few lengths, because each costs memory
     module = reader(vl.model, False)
     with torch.no_grad():
         together = module(batch).logits

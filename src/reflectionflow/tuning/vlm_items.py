@@ -2,7 +2,7 @@
 
 All answers come from what the picture is known to show: a scene, or what detector A sees. Each question stands alone;
 no answer can be told from another one. A reflection is thought aloud, as in GenRef-CoT: first what the picture shows,
-then the edits; the small model finds half again as many faults that way (docs/log.md).
+then the edits, because edits that rules derive from the small model's own list are better than its own (docs/log.md).
 """
 
 from __future__ import annotations
