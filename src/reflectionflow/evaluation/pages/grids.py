@@ -61,6 +61,11 @@ class Grid:
     oracle: bool = False
 
 
+WIDTHLESS = (
+    "An interval without width comes of one prompt a tag, or of prompts that all did alike: it promises nothing."
+)
+
+
 def grids(about: About, tables: Tables) -> list[Grid]:
     """Return every table of an evaluation that has something to say, in the order of the report."""
     found = [
@@ -127,6 +132,8 @@ def _scores(about: About, tables: Tables) -> Grid:
         "“Expected” averages over all choices of that many drafts; “best painted” is what the judge itself would pick.",
         *(f"{method.name}: {method.note}" for method in about.methods),
     ]
+    if any(one.low == one.high for item in tables.scores for some in item.groups.values() for one in some):
+        notes.insert(1, WIDTHLESS)
     return Grid(
         "scores",
         "Score by number of pictures",
