@@ -15,6 +15,7 @@ from reflectionflow.evaluation.benchmarks import Benchmark, benchmark
 from reflectionflow.evaluation.comparing import compare
 from reflectionflow.evaluation.judges import LABELS, ScenesJudge, objections
 from reflectionflow.evaluation.pages.comparison import comparison_json, write_page
+from reflectionflow.evaluation.pages.grids import WIDTHLESS
 from reflectionflow.evaluation.pages.writing import write_all
 from reflectionflow.evaluation.planning import budgets_to, plan
 from reflectionflow.evaluation.rehearsal import forecast
@@ -416,3 +417,8 @@ def test_results_survive_the_round_trip(finished, tmp_path):
     (tmp_path / "run").symlink_to(finished[0] / "run")
     write_all(Done(read_results(finished[0]), {}), tmp_path)
     assert (tmp_path / "results.json").read_bytes() == (finished[0] / "results.json").read_bytes()
+
+
+def test_an_interval_without_width_is_explained(tmp_path):
+    evaluate(tmp_path, plan(asked(1), Contrast()))
+    assert WIDTHLESS in (tmp_path / "report.md").read_text()
