@@ -18,19 +18,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError, MisuseError
 from reflectionflow.genref.index import index_of, readable
 from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
 from reflectionflow.models.corrector import LORA, TRANSFORMER
+from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE as MANIFEST
 from reflectionflow.models.manifest import read_manifest, write_manifest
+from reflectionflow.scenes.world import CANVAS
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
+from reflectionflow.tuning.guiding import DistilSection, guided
+from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
-from reflectionflow.tuning.pair_latents import cached
+from reflectionflow.tuning.pair_latents import Looking, cached
 from reflectionflow.tuning.saving import save_pipeline, tidy_config
 from reflectionflow.tuning.triplets import (
     PUBLISHED,
@@ -59,6 +64,11 @@ class BaseSection(Section):
     """What is tuned."""
 
     checkpoint: str = Field(description="Folder of a FluxPipeline in diffusers layout.")
+    start: str | None = Field(
+        default=None,
+        description="Folder whose transformer training starts with in place of the base's: the base before its "
+        "guidance was distilled, which tuning on data undoes, or a tuned corrector.",
+    )
     guidance: float = Field(default=1.0, ge=0, description="Guidance the model is told while it learns.")
     checkpointing: bool = Field(default=False, description="Gradient checkpointing: less memory, a third more time.")
 
@@ -97,6 +107,18 @@ class CorrectorConfig(Section):
     condition: ConditionSection | Literal["none"] = ConditionSection()
     lora: LoraSection = LoraSection()
     flow: FlowSection = FlowSection()
+    layout: LayoutSection | None = None
+    distil: DistilSection | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> CorrectorConfig:
+        if self.layout and (not self.data.cache or self.data.size != CANVAS):
+            raise ValueError(f"[layout] reads pictures of Scenes: set data.cache = true and data.size = {CANVAS}")
+        if self.distil and (self.condition == "none" or self.lora.rank):
+            raise ValueError(
+                "[distil] is for a corrector with all weights tuned: give it a [condition] and lora.rank = 0"
+            )
+        return self
 
 
 def encoded(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
@@ -104,32 +126,6 @@ def encoded(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
     latents = vae.encode(to_tensor(pictures).to(vae.dtype)).latent_dist.mode()
     scaled: torch.Tensor = (latents - vae.config.shift_factor) * vae.config.scaling_factor
     return scaled
-
-
-def conditioned(transformer: Any) -> torch.nn.Module:
-    """Wrap the transformer so that one `forward` takes latents, texts and a condition, if any, to the velocity."""
-    import torch
-
-    from reflectionflow.models.condition.transformer import CONDITION
-
-    class Corrector(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.transformer = transformer
-
-        def forward(
-            self, noisy: torch.Tensor, level: torch.Tensor, guidance: torch.Tensor, pooled: torch.Tensor,
-            words: torch.Tensor, places: torch.Tensor, condition: Condition | None,
-        ) -> torch.Tensor:  # fmt: skip
-            given = None if condition is None else {CONDITION: condition}
-            velocity: torch.Tensor = self.transformer(
-                hidden_states=noisy, timestep=level, guidance=guidance, pooled_projections=pooled,
-                encoder_hidden_states=words, txt_ids=torch.zeros(words.shape[1], 3, device=noisy.device),
-                img_ids=places, joint_attention_kwargs=given, return_dict=False,
-            )[0]  # fmt: skip
-            return velocity
-
-    return Corrector()
 
 
 class CorrectorProgram:
@@ -157,7 +153,8 @@ class CorrectorProgram:
             pipe.transformer.requires_grad_(True)
         if config.base.checkpointing:
             pipe.transformer.enable_gradient_checkpointing()
-        self.modules = conditioned(pipe.transformer)
+        self.modules = conditioned(pipe.transformer, config.layout)
+        self.teacher: Callable[..., tuple[torch.Tensor, Any]] | None = None
 
     def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return packed latents of uint8 pictures [n, h, w, 3], or of latents."""
@@ -192,11 +189,44 @@ class CorrectorProgram:
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
         guidance = torch.full((len(clean),), self.config.base.guidance, device=device)
         places = self.pipe._prepare_latent_image_ids(len(clean), size, size, device, torch.float32)
+        target = noise - clean
+        if self.config.distil:
+            low, high = self.config.distil.lowest, self.config.distil.highest
+            guidance = low + (high - low) * torch.rand(len(clean), device=device)
+            target = self._guided((noisy, level, guidance), pooled, words, places, condition)
         # Only the shorter texts are compiled: every further shape costs minutes.
         short = batch["t5"].shape[1] == self.config.data.paddings[0]
         modules = self.modules if short else getattr(self.modules, "_orig_mod", self.modules)
-        predicted = modules(noisy, level, guidance, pooled, words, places, condition).float()
-        return (predicted - (noise - clean)).square().mean(), {"edits cut off": batch["cut"].float()}
+        predicted, scores = modules(noisy, level, guidance, pooled, words, places, condition)
+        error = (predicted.float() - target).square().mean()
+        numbers = {"edits cut off": batch["cut"].float()}
+        if self.config.layout is None:
+            return error, numbers
+        blind = layout_loss(scores, batch["layout"])
+        return error + self.config.layout.weight * blind, numbers | {
+            "velocity": error.detach(),
+            "layout": blind.detach(),
+        }
+
+    def _guided(
+        self, seen: tuple[torch.Tensor, ...], pooled: torch.Tensor, words: torch.Tensor, places: torch.Tensor,
+        condition: Condition | None,
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the teacher's prediction, guided away from what it does when T5 reads nothing.
+
+        The flawed picture and CLIP's prompt stay: guidance strengthens what is said of the picture, not the picture.
+        """
+        import torch
+
+        assert self.teacher is not None
+        assert self.config.distil is not None
+        empty = self.pipe.tokenizer_2([""], padding="max_length", max_length=words.shape[1], return_tensors="pt")
+        with torch.no_grad():
+            silence = self.pipe.text_encoder_2(empty.input_ids.to(words.device))[0].expand_as(words)
+            told, untold = (
+                self.teacher(*seen, pooled, text, places, condition)[0].float() for text in (words, silence)
+            )
+        return guided(told, untold, seen[-1], self.config.distil)
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Correct held-out pictures from fixed noise: rows of flawed, painted and enhanced ones, and their loss.
@@ -221,7 +251,7 @@ class CorrectorProgram:
             torch.manual_seed(5)
             batch = self.data.collate(items, padding) | {"cut": torch.tensor(0)}
             device = next(self.pipe.transformer.parameters()).device
-            loss, _ = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
+            loss, rest = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
                 **given, height=size, width=size,
@@ -233,7 +263,7 @@ class CorrectorProgram:
             for s in ("bad", "good")
         ]
         save_rows([rows[0], painted.float().cpu() * 2 - 1, rows[1]], folder / f"corrector-{step}.png")
-        return {"loss": float(loss)}
+        return {"loss": float(loss)} | {name: float(rest[name]) for name in ("velocity", "layout") if name in rest}
 
 
 def _options(config: CorrectorConfig) -> ConditionOptions | None:
@@ -300,9 +330,7 @@ def run(
     """
     import torch
     from accelerate import PartialState
-    from diffusers import FluxPipeline
 
-    from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
     from reflectionflow.models.flux import read_details
 
     if config.run.threads:
@@ -319,27 +347,21 @@ def run(
         raise MisuseError(
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
-    folder, options = Path(config.base.checkpoint), _options(config)
-    kind = FluxPipeline if options is None else FluxReflectionPipeline
-    try:
-        with quiet("transformers", "diffusers"):
-            pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
-    if PartialState().device.type == "cpu":
-        # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
-        pipe.transformer.set_attention_backend("_native_math")
+    options = _options(config)
+    pipe = _pipe(config)
     pixels = Pixels(config.data.size, 1 if options is None else options.reduction)
     source: Source = pixels
-    name = read_details(folder)[0]
+    name = read_details(Path(config.base.checkpoint))[0]
     if config.data.cache:
         pipe.vae.to(PartialState().device)
         with main_process_first():
-            source = cached(_encoder(pipe.vae), pixels, index, Path(config.run.state), name, encoding)
+            source = cached(_encoder(pipe.vae), pixels, index, Path(config.run.state), name, encoding, _looking(config))
     if options is None:
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
     program = CorrectorProgram(config, pipe, data, PartialState().device)
+    if config.distil:
+        program.teacher = frozen_teacher(pipe.transformer, Path(config.distil.teacher), config.run.compile)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
         return {}
@@ -349,6 +371,42 @@ def run(
     else:
         save(program, Path(config.run.output), name)
     return metrics
+
+
+def _pipe(config: CorrectorConfig) -> Any:
+    """Return the base's pipeline, ready to be tuned.
+
+    Raises:
+        CheckpointError: if it cannot be read, or what training starts with.
+    """
+    import torch
+    from accelerate import PartialState
+    from diffusers import FluxPipeline
+
+    from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
+
+    folder = Path(config.base.checkpoint)
+    kind = FluxPipeline if config.condition == "none" else FluxReflectionPipeline
+    try:
+        with quiet("transformers", "diffusers"):
+            pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
+    if PartialState().device.type == "cpu":
+        # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
+        pipe.transformer.set_attention_backend("_native_math")
+    first = config.base.start or (config.distil.teacher if config.distil else None)
+    if first is not None:
+        begin_with(pipe.transformer, Path(first))
+    return pipe
+
+
+def _looking(config: CorrectorConfig) -> Looking | None:
+    """Return how the layouts of targets are found, if they are wanted: by detector A, as GenRef's teacher sees."""
+    if config.layout is None:
+        return None
+    detector = OracleVerifier(OracleOptions())
+    return Looking(detector.name, detected_layouts(detector))
 
 
 def _encoder(vae: Any) -> Callable[[np.ndarray], torch.Tensor]:

@@ -22,9 +22,11 @@ from reflectionflow.models.manifest import write_manifest
 from reflectionflow.scenes.captions import CaptionMix, draw_caption
 from reflectionflow.scenes.splits import held_out_relations
 from reflectionflow.scenes.words import known_words
-from reflectionflow.scenes.world import CANVAS, Priors
+from reflectionflow.scenes.world import CANVAS, Priors, Scene
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.latents import latents_of, training_scene
+from reflectionflow.tuning.layout import LayoutSection, layout, layout_loss, watched
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
@@ -57,6 +59,9 @@ class TransformerSection(Section):
     single_blocks: int = Field(gt=0)
     text_width: int = Field(default=128, gt=0, description="Width of both text encoders.")
     text_layers: int = Field(default=2, gt=0, description="Layers of both text encoders.")
+    start: str | None = Field(
+        default=None, description="Folder of a saved generator of this shape to go on from; none starts from nothing."
+    )
 
 
 class DataSection(Section):
@@ -77,15 +82,6 @@ class DataSection(Section):
     captions: dict[str, float] = Field(default_factory=dict, description="Fields of scenes.captions.CaptionMix.")
 
 
-class DistilSection(Section):
-    """Guidance distillation: from which model, over which guidance scales."""
-
-    teacher: str = Field(description="Folder of the undistilled generator.")
-    lowest: float = Field(default=1.0, ge=1)
-    highest: float = Field(default=6.0, gt=1)
-    strength: float = Field(default=1.0, gt=0, description="The teacher is guided by 1 + strength · (guidance - 1).")
-
-
 class GeneratorConfig(Section):
     """A configuration of `reflectionflow tune generator`; with [distil] it is the second stage."""
 
@@ -93,6 +89,7 @@ class GeneratorConfig(Section):
     optimiser: OptimiserSection
     transformer: TransformerSection
     data: DataSection
+    layout: LayoutSection | None = None
     distil: DistilSection | None = None
 
 
@@ -185,10 +182,14 @@ class CaptionData:
     def __init__(self, config: GeneratorConfig, clip_words: Any, t5_words: Any) -> None:
         self._config, self._clip, self._t5 = config, clip_words, t5_words
         self._priors = Priors(**config.data.priors)
+        self._scenes: dict[int, Scene] = {}
         self._mix = CaptionMix(**config.data.captions, held_out_relations=held_out_relations())
 
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
-        """Return "scene" [n], CLIP ids "clip" [n, 77], T5 ids "t5" [n, padding] and a "guidance" scale [n]."""
+        """Return "scene" [n], CLIP ids "clip" [n, 77], T5 ids "t5" [n, padding] and a "guidance" scale [n].
+
+        With [layout] also the "layout" of the scenes [n, 2, 16, 16].
+        """
         import torch
 
         config = self._config
@@ -197,7 +198,17 @@ class CaptionData:
         clip, t5 = self.tokens([text for _, text in drawn], padding)
         low, high = (config.distil.lowest, config.distil.highest) if config.distil else (1.0, 6.0)
         guidance = torch.from_numpy(rng.uniform(low, high, size=share).astype(np.float32))
-        return {"scene": torch.tensor([scene for scene, _ in drawn]), "clip": clip, "t5": t5, "guidance": guidance}
+        numbers = [scene for scene, _ in drawn]
+        batch = {"scene": torch.tensor(numbers), "clip": clip, "t5": t5, "guidance": guidance}
+        if config.layout:
+            batch["layout"] = torch.from_numpy(np.stack([layout(self._scene(number)) for number in numbers]))
+        return batch
+
+    def _scene(self, number: int) -> Scene:
+        """Return a training scene, kept: drawing one takes longer than its share of a step."""
+        if number not in self._scenes:
+            self._scenes[number] = training_scene(self._config.run.seed, number, self._priors)
+        return self._scenes[number]
 
     def _text(self, rng: np.random.Generator, padding: int) -> tuple[int, tuple[str, str]]:
         """Draw a scene and its (prompt, text) that fits the padding; (empty, empty) for the share that drops it.
@@ -209,7 +220,7 @@ class CaptionData:
         dropped = rng.random() < config.data.drop_text
         while True:
             number = int(rng.integers(0, config.data.scenes))
-            scene = training_scene(config.run.seed, number, self._priors)
+            scene = self._scene(number)
             if dropped and len(scene.things) == 1:
                 return number, ("", "")
             if dropped:
@@ -237,7 +248,8 @@ class GeneratorProgram:
 
         self.config, self.parts, self.vae = config, parts, vae
         self.latents = torch.from_numpy(np.array(latents)).to(vae.device)
-        self.modules = denoiser(parts)
+        self._denoiser = denoiser(parts)
+        self.modules = watched(self._denoiser, config.layout) if config.layout else self._denoiser
         self.teacher: Callable[..., torch.Tensor] | None = None
         self.data = CaptionData(config, parts["tokenizer"], parts["tokenizer_2"])
 
@@ -253,8 +265,11 @@ class GeneratorProgram:
         target = noise - clean if self.teacher is None else self._guided(noisy, level, guidance, clip, t5)
         # Only the commonest shape is compiled: every further one costs a minute or more.
         modules = self.modules if t5.shape[1] == PADDINGS[0] else getattr(self.modules, "_orig_mod", self.modules)
-        predicted = modules(noisy, level, guidance, clip, t5).float()
-        return (predicted - target).square().mean(), {}
+        if self.config.layout is None:
+            return (modules(noisy, level, guidance, clip, t5).float() - target).square().mean(), {}
+        predicted, scores = modules(noisy, level, guidance, clip, t5)
+        error, blind = (predicted.float() - target).square().mean(), layout_loss(scores, batch["layout"])
+        return error + self.config.layout.weight * blind, {"velocity": error.detach(), "layout": blind.detach()}
 
     def _guided(self, noisy: Any, level: Any, guidance: Any, clip: Any, t5: Any) -> torch.Tensor:
         """Return the teacher's prediction with classifier-free guidance."""
@@ -268,9 +283,7 @@ class GeneratorProgram:
             both = self.teacher(noisy.repeat(2, 1, 1, 1), level.repeat(2), guidance.repeat(2), clips, t5s).float()
         told, untold = both.chunk(2)
         assert self.config.distil is not None
-        scale = 1 + self.config.distil.strength * (guidance.view(-1, 1, 1, 1) - 1)
-        guided: torch.Tensor = untold + scale * (told - untold)
-        return guided
+        return guided(told, untold, guidance, self.config.distil)
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Paint the preview prompts with fixed noise, guided or distilled, and measure the loss on unseen scenes."""
@@ -283,8 +296,9 @@ class GeneratorProgram:
             torch.manual_seed(5)
             rng = np.random.default_rng(99)
             seen = [send_to_device(self.data.batch(step, rng, 32), self.latents.device) for _ in range(4)]
-            losses = [float(self.loss(step, batch)[0]) for batch in seen]
-        return {"loss": float(np.mean(losses))}
+            found = [self.loss(step, batch) for batch in seen]
+        parts = [{"loss": float(loss), **{name: float(value) for name, value in rest.items()}} for loss, rest in found]
+        return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
     def _paint(self, prompts: list[str], guidance: float, steps: int = 20) -> torch.Tensor:
         """Return latents painted by Euler steps with the pipeline's own noise levels."""
@@ -301,9 +315,9 @@ class GeneratorProgram:
         sigmas = np.append(np.exp(0.4675) / (np.exp(0.4675) + (1 / sigmas - 1)), 0.0)
         for now, then in pairwise(sigmas):
             level = torch.full((len(prompts),), float(now), device=device)
-            velocity = self.modules(latents, level, scale, clip, t5).float()
+            velocity = self._denoiser(latents, level, scale, clip, t5).float()
             if self.teacher is None:
-                untold = self.modules(latents, level, scale, empty_clip, empty_t5).float()
+                untold = self._denoiser(latents, level, scale, empty_clip, empty_t5).float()
                 velocity = untold + guidance * (velocity - untold)
             latents = latents + float(then - now) * velocity
         return latents
@@ -324,6 +338,24 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
     return {name: part for name, part in pipe.components.items() if part is not None}
+
+
+def _begun(config: GeneratorConfig, latent_channels: int) -> dict[str, Any]:
+    """Return the modules that training starts from: the teacher's, a saved generator's, or untrained ones.
+
+    Raises:
+        CheckpointError: if the saved generator cannot be read or has another shape than the configuration.
+    """
+    untrained = build(config.transformer, latent_channels)
+    folder = config.distil.teacher if config.distil else config.transformer.start
+    if folder is None:
+        return untrained
+    parts = load_parts(folder)
+    for name in ("transformer", "text_encoder", "text_encoder_2"):
+        wanted, found = ({key: p.shape for key, p in some[name].named_parameters()} for some in (untrained, parts))
+        if wanted != found:
+            raise CheckpointError(f"The {name} in {folder} has another shape than [transformer] says; change either.")
+    return parts
 
 
 def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
@@ -366,8 +398,7 @@ def run(
             vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
         )
     torch.manual_seed(config.run.seed)
-    channels = latents.shape[1]
-    parts = load_parts(config.distil.teacher) if config.distil else build(config.transformer, channels)
+    parts = _begun(config, latents.shape[1])
     parts.pop("vae", None)
     if vae.device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.

@@ -30,23 +30,34 @@ class Cached:
         bad: Latents of the conditions, and of a black one at the end, [n + 1, …].
         rows: The row of each sample, by shard and key.
         texts: Prompt, reflection and subset of each row.
+        layout: What covers each latent cell of the targets, uint8 [n, 2, 16, 16], if that was asked for.
     """
 
     good: np.ndarray
     bad: np.ndarray
     rows: dict[tuple[str, str], int]
     texts: list[tuple[str, str, str]]
+    layout: np.ndarray | None = None
 
     def __call__(self, entry: Entry, rng: np.random.Generator) -> Material:
         """Return the sample as float32 latents."""
         row = self.rows[str(entry.shard), entry.key]
         good, bad, black = (np.asarray(a, dtype=np.float32) for a in (self.good[row], self.bad[row], self.bad[-1]))
-        return Material(good, bad, black, *self.texts[row])
+        seen = None if self.layout is None else np.asarray(self.layout[row])
+        return Material(good, bad, black, *self.texts[row], layout=seen)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How the layouts of targets are found: by whom, and a function from uint8 pictures to layouts."""
+
+    identity: str
+    look: Callable[[np.ndarray], np.ndarray]
 
 
 def cached(
     encode: Callable[[np.ndarray], torch.Tensor], pixels: Pixels, index: Index, folder: Path, identity: str,
-    report: Callable[[int, int], None],
+    report: Callable[[int, int], None], looking: Looking | None = None,
 ) -> Cached:  # fmt: skip
     """Encode every sample once, or read what an earlier run left in `folder`.
 
@@ -57,6 +68,7 @@ def cached(
         folder: Where latents are kept.
         identity: What the latents depend on besides the pictures: the model's name and revision.
         report: Told (done, all) after each chunk.
+        looking: How layouts of the targets are found, if they are wanted.
 
     Raises:
         MisuseError: if a picture is not of the target's size, so that a crop would have to be drawn.
@@ -64,20 +76,26 @@ def cached(
     entries = [entry for some in index.subsets.values() for entry in some]
     key = {"identity": identity, "size": pixels.size, "reduction": pixels.reduction, "samples": len(entries),
            "shards": sorted({_state_of(entry.shard) for entry in entries})}  # fmt: skip
+    if looking:
+        key["layout"] = looking.identity
     mark = folder / "pairs.json"
     rows = {(str(entry.shard), entry.key): row for row, entry in enumerate(entries)}
     if mark.exists():
         known = json.loads(mark.read_text("utf-8"))
         if known["key"] == key:
-            good, bad = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("good", "bad"))
-            return Cached(good, bad, rows, [tuple(text) for text in known["texts"]])
+            kept = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _arrays(looking)}
+            return Cached(rows=rows, texts=[tuple(text) for text in known["texts"]], **kept)
     folder.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)  # first, so that it never stands beside latents of other pictures
-    stored, texts = _encode(encode, pixels, entries, report)
+    stored, texts = _encode(encode, pixels, entries, report, looking)
     for name, array in stored.items():
         np.save(folder / f"{name}.npy", array)
     write_atomically(mark, json.dumps({"key": key, "texts": texts}).encode())
-    return Cached(stored["good"], stored["bad"], rows, texts)
+    return Cached(rows=rows, texts=texts, **stored)
+
+
+def _arrays(looking: Looking | None) -> tuple[str, ...]:
+    return ("good", "bad", "layout") if looking else ("good", "bad")
 
 
 def _state_of(shard: Path) -> str:
@@ -87,14 +105,17 @@ def _state_of(shard: Path) -> str:
 
 
 def _encode(
-    encode: Callable[[np.ndarray], Any], pixels: Pixels, entries: list[Entry], report: Callable[[int, int], None]
-) -> tuple[dict[str, np.ndarray], list[tuple[str, str, str]]]:
+    encode: Callable[[np.ndarray], Any], pixels: Pixels, entries: list[Entry], report: Callable[[int, int], None],
+    looking: Looking | None,
+) -> tuple[dict[str, np.ndarray], list[tuple[str, str, str]]]:  # fmt: skip
     rng = np.random.default_rng(0)
-    parts: dict[str, list[np.ndarray]] = {"good": [], "bad": []}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _arrays(looking)}
     texts: list[tuple[str, str, str]] = []
     for start in range(0, len(entries), CHUNK):
         found = [_read(pixels, entry, rng) for entry in entries[start : start + CHUNK]]
-        for name in parts:
+        if looking:
+            parts["layout"].append(looking.look(np.stack([item.good for item in found])))
+        for name in ("good", "bad"):
             latents = encode(np.stack([getattr(item, name) for item in found]))
             parts[name].append(latents.float().cpu().numpy().astype(np.float16))
         texts += [(item.prompt, item.reflection, item.subset) for item in found]

@@ -73,12 +73,13 @@ def mixture(section: TripletSection, step: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Shown:
-    """One item: the target, the condition, and both texts."""
+    """One item: the target, the condition, both texts, and the target's layout where it is known."""
 
     good: np.ndarray
     bad: np.ndarray
     prompt: str
     text: str
+    layout: np.ndarray | None = None
 
 
 def same_crop(triplet: Triplet, size: int, reduction: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +135,7 @@ class Material:
         reflection: What leads from the condition to the target.
         subset: rule, general, length or editing.
         whole: Width and height of the target's picture before it was scaled and cropped.
+        layout: What covers each latent cell of the target, where that is known.
     """
 
     good: np.ndarray
@@ -143,6 +145,7 @@ class Material:
     reflection: str
     subset: str
     whole: tuple[int, int] = (0, 0)
+    layout: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -219,14 +222,16 @@ class TripletData:
         text, lost = fitted(self._t5, found.prompt, "" if no_reflection else found.reflection, padding)
         if rng.random() < section.drop_text:
             text = ""
-        return Shown(found.good, found.black if no_image else found.bad, found.prompt, text), lost
+        return Shown(found.good, found.black if no_image else found.bad, found.prompt, text, found.layout), lost
 
     def collate(self, items: list[Shown], padding: int) -> dict[str, torch.Tensor]:
-        """Return items as tensors, texts padded to `padding` tokens."""
+        """Return items as tensors, texts padded to `padding` tokens; "layout" if all items have one."""
         shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         clip = self._clip([item.prompt for item in items], max_length=min(77, padding), **shared)
         t5 = self._t5([item.text for item in items], max_length=padding, **shared)
-        return {
+        layouts = [item.layout for item in items if item.layout is not None]
+        known = {"layout": _tensor(np.stack(layouts))} if len(layouts) == len(items) else {}
+        return known | {
             "good": _tensor(np.stack([item.good for item in items])),
             "bad": _tensor(np.stack([item.bad for item in items])),
             "clip": clip.input_ids,

@@ -27,6 +27,8 @@ from reflectionflow.models.condition.options import Attention, ConditionOptions,
 
 CONDITION = "condition"
 """The key of `joint_attention_kwargs` under which a condition travels through a `FluxPipeline`."""
+WATCH = "watch"
+"""The key under which a `Watch` travels to a transformer that takes conditions."""
 STILL = 0.0
 """The condition's time: it is clean."""
 GUIDANCE = 1000.0
@@ -51,6 +53,19 @@ class Condition:
     options: ConditionOptions
     pooled: Tensor | None = None
     memory: Sequence[KeysValues] | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Collects the picture's tokens as they are after so many blocks, for losses on what the model knows by then.
+
+    Attributes:
+        blocks: After how many blocks, double ones first.
+        seen: Where they are put, [batch, tokens, width] at each `forward`.
+    """
+
+    blocks: int
+    seen: list[Tensor]
 
 
 class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
@@ -93,7 +108,8 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         """
         kwargs = dict(joint_attention_kwargs or {})
         condition: Condition | None = kwargs.pop(CONDITION, None)
-        if condition is None and not self._has_lora():
+        watch: Watch | None = kwargs.pop(WATCH, None)
+        if condition is None and watch is None and not self._has_lora():
             return super().forward(
                 hidden_states, encoder_hidden_states, pooled_projections, timestep, img_ids, txt_ids, guidance,
                 joint_attention_kwargs=kwargs or None, return_dict=return_dict, **more,
@@ -107,12 +123,12 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         text = linear(self.context_embedder, encoder_hidden_states, lora)
         ids = torch.cat((txt_ids, img_ids))
         if condition is None:
-            image = self._alone(text, image, temb, self.pos_embed(ids), lora, None)
+            image = self._alone(text, image, temb, self.pos_embed(ids), lora, None, watch)
         elif condition.options.attention is Attention.UNION:
-            image = self._union(text, image, temb, pooled_projections, ids, condition)
+            image = self._union(text, image, temb, pooled_projections, ids, condition, watch)
         else:
             memory = self.remember(condition).memory if condition.memory is None else condition.memory
-            image = self._alone(text, image, temb, self.pos_embed(ids), lora, memory)
+            image = self._alone(text, image, temb, self.pos_embed(ids), lora, memory, watch)
         velocity = output(self, image, temb, lora)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
@@ -144,29 +160,44 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         rotary: Rotary,
         lora: bool,
         memory: Sequence[KeysValues] | None,
+        watch: Watch | None,
     ) -> Tensor:
         """Take text and image tokens through all blocks; they may attend to remembered keys and values."""
         known: Sequence[KeysValues | None] = memory or [None] * self._blocks()
-        for block, seen in zip(self.transformer_blocks, known, strict=False):
+        first = len(self.transformer_blocks)
+        for done, (block, seen) in enumerate(zip(self.transformer_blocks, known, strict=False), 1):
             text, image = self._run(double, block, text, image, temb, rotary, lora, seen)
+            _watched(watch, done, image)
         both = torch.cat([text, image], dim=1)
-        for block, seen in zip(self.single_transformer_blocks, known[len(self.transformer_blocks) :], strict=True):
+        for done, (block, seen) in enumerate(
+            zip(self.single_transformer_blocks, known[first:], strict=True), first + 1
+        ):
             both = self._run(single, block, both, temb, rotary, lora, seen)
+            _watched(watch, done, both[:, text.shape[1] :])
         return both[:, text.shape[1] :]
 
     def _union(
-        self, text: Tensor, image: Tensor, temb: Tensor, pooled: Tensor, ids: Tensor, condition: Condition
+        self,
+        text: Tensor,
+        image: Tensor,
+        temb: Tensor,
+        pooled: Tensor,
+        ids: Tensor,
+        condition: Condition,
+        watch: Watch | None,
     ) -> Tensor:
         """Take all tokens through all blocks together."""
         loras = (condition.options.lora is LoraTokens.ALL, True)
         given = linear(self.x_embedder, condition.tokens, True).expand(len(image), -1, -1)
         tembs = (temb, self._condition_temb(pooled))
         rotary = self.pos_embed(torch.cat((ids, condition.ids)))
-        for block in self.transformer_blocks:
+        for done, block in enumerate(self.transformer_blocks, 1):
             text, image, given = self._run(double_union, block, (text, image, given), tembs, rotary, loras)
+            _watched(watch, done, image)
         both = torch.cat([text, image], dim=1)
-        for block in self.single_transformer_blocks:
+        for done, block in enumerate(self.single_transformer_blocks, len(self.transformer_blocks) + 1):
             both, given = self._run(single_union, block, both, given, tembs, rotary, loras)
+            _watched(watch, done, both[:, text.shape[1] :])
         return both[:, text.shape[1] :]
 
     def _temb(self, times: Tensor, scales: Tensor | None, pooled: Tensor) -> Tensor:
@@ -190,3 +221,8 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
 
     def _has_lora(self) -> bool:
         return any(hasattr(module, "base_layer") for module in self.modules())
+
+
+def _watched(watch: Watch | None, done: int, image: Tensor) -> None:
+    if watch is not None and watch.blocks == done:
+        watch.seen.append(image)

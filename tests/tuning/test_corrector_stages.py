@@ -1,0 +1,134 @@
+"""A corrector that learns what lies where, starts from another transformer, and has its guidance distilled."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+
+from reflectionflow.errors import CheckpointError
+from reflectionflow.genref.shards import read_triplets, shards_of
+from reflectionflow.models.condition.options import Attention, ConditionOptions, condition_ids
+from reflectionflow.models.condition.transformer import CONDITION, WATCH, Condition, ConditionedFluxTransformer, Watch
+from reflectionflow.models.detector import OracleOptions, OracleVerifier
+from reflectionflow.scenes.words import OBJECTS
+from reflectionflow.tuning import corrector
+from reflectionflow.tuning.corrector_modules import begin_with
+from reflectionflow.tuning.guiding import DistilSection, guided
+from reflectionflow.tuning.layout import detected_layouts
+from tests.support.tiny import tiny_generator
+from tests.tuning.test_corrector_tuning import base, config, losses, never, quiet, shards  # noqa: F401
+
+LAYOUT = {"weight": 0.5, "blocks": 2}
+
+
+@pytest.fixture(scope="module")
+def tuned(base, shards, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("tuned")
+    asked = config(folder, base, shards, 4, lora={"rank": 0}, data={"cache": True, "drop_text": 0.0}, layout=LAYOUT)
+    corrector.run(asked, quiet, quiet, quiet)
+    return folder
+
+
+def test_a_detector_finds_the_layout_of_the_enhanced_pictures(shards):  # noqa: F811
+    look = detected_layouts(OracleVerifier(OracleOptions()))
+    triplets = [t for t in read_triplets(shards_of(shards), Counter()) if t.prompt.startswith("a photo of a")][:6]
+    found = look(np.stack([np.asarray(triplet.good) for triplet in triplets]))
+    assert found.shape == (len(triplets), 2, 16, 16)
+    for triplet, (nouns, _) in zip(triplets, found, strict=True):
+        shown = {OBJECTS[number - 1] for number in np.unique(nouns) if number}
+        named = {noun for noun in OBJECTS if noun in triplet.prompt.split()}
+        assert shown & named, (triplet.prompt, shown)
+
+
+def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base, shards, tmp_path):  # noqa: F811
+    cut = tmp_path / "cut"
+    shutil.copytree(tuned, cut)
+    shutil.rmtree(cut / "state" / "step-4")
+    again = config(cut, base, shards, 4, lora={"rank": 0}, data={"cache": True, "drop_text": 0.0}, layout=LAYOUT)
+    measured = corrector.run(again, quiet, quiet, quiet)
+    assert losses(cut, 4) == losses(tuned, 4)
+    assert measured["loss"] == pytest.approx(measured["velocity"] + 0.5 * measured["layout"], rel=1e-5)
+    plain, saved = (
+        FluxTransformer2DModel.from_pretrained(folder / "transformer").state_dict()
+        for folder in (base, tuned / "model")
+    )
+    assert plain.keys() == saved.keys()
+
+
+@pytest.mark.parametrize("attention", list(Attention))
+def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention):  # noqa: F811
+    torch.manual_seed(0)
+    plain = FluxTransformer2DModel.from_pretrained(base / "transformer")
+    for value in plain.parameters():
+        torch.nn.init.normal_(value, std=0.2)
+    model = ConditionedFluxTransformer.adopt(plain)
+    options = ConditionOptions(attention=attention)
+    width, words, pooled = (
+        plain.config.in_channels,
+        plain.config.joint_attention_dim,
+        plain.config.pooled_projection_dim,
+    )
+    given = {
+        "hidden_states": torch.randn(2, 16, width), "encoder_hidden_states": torch.randn(2, 5, words),
+        "pooled_projections": torch.randn(2, pooled), "timestep": torch.rand(2), "guidance": torch.ones(2),
+        "img_ids": condition_ids(ConditionOptions(), 4, 4), "txt_ids": torch.zeros(5, 3), "return_dict": False,
+    }  # fmt: skip
+    condition = Condition(torch.randn(2, 4, width), condition_ids(options, 2, 2), options, torch.randn(1, pooled))
+    count = len(model.transformer_blocks) + len(model.single_transformer_blocks)
+    with torch.no_grad():
+        without = model(**given, joint_attention_kwargs={CONDITION: condition})[0]
+        seen = []
+        for blocks in range(1, count + 1):
+            kwargs = {CONDITION: condition, WATCH: Watch(blocks, seen)}
+            assert torch.equal(model(**given, joint_attention_kwargs=kwargs)[0], without)
+    assert [tokens.shape for tokens in seen] == [(2, 16, model.inner_dim)] * count
+    assert not any(torch.equal(one, other) for one, other in pairwise(seen))
+
+
+def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tuned, base, shards, tmp_path):  # noqa: F811
+    asked = config(
+        tmp_path, base, shards, 2, lora={"rank": 0}, optimiser={"learning_rate": 1e-9, "warmup": 0},
+        distil={"teacher": str(tuned / "model"), "lowest": 1.0, "highest": 1.0 + 1e-9}, run={"precision": "no"},
+    )  # fmt: skip
+    corrector.run(asked, quiet, quiet, quiet)
+    # At guidance 1 the guided teacher is the teacher, told nothing of guidance in these two steps: nothing to learn.
+    assert max(losses(tmp_path, 2)) < 1e-9
+
+
+def test_guidance_of_one_is_the_told_velocity_and_more_goes_further_away_from_the_untold():
+    told, untold = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
+    section = DistilSection(teacher="", strength=0.5)
+    found = guided(told, untold, torch.tensor([1.0, 3.0, 5.0]), section)
+    for item, scale in enumerate((1.0, 2.0, 3.0)):
+        assert torch.allclose(found[item], untold[item] + scale * (told[item] - untold[item]), atol=1e-6)
+
+
+def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tuned, tmp_path):  # noqa: F811
+    transformer = FluxTransformer2DModel.from_pretrained(base / "transformer")
+    begin_with(transformer, tuned / "model")
+    wanted = FluxTransformer2DModel.from_pretrained(tuned / "model" / "transformer").state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in transformer.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"holds no transformer of the base's shape"):
+        begin_with(transformer, tmp_path)
+    other = tiny_generator(tmp_path / "other", heads=3)
+    with pytest.raises(CheckpointError, match=r"holds no transformer of the base's shape"):
+        begin_with(transformer, other)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
+        ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
+        ({"distil": {"teacher": "x"}, "condition": "none", "lora": {"rank": 0}}, r"\[distil\] is for a corrector"),
+    ],
+)
+def test_stages_that_do_not_go_together_are_refused_before_anything_is_read(more, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        config(tmp_path, tmp_path, tmp_path, 1, **more)

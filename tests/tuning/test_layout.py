@@ -1,0 +1,105 @@
+"""What lies where: the maps of scenes, the head that reads them, and a generator trained with it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reflectionflow.errors import CheckpointError, ConfigError
+from reflectionflow.scenes.renderer import background, render
+from reflectionflow.scenes.words import COLORS, OBJECTS
+from reflectionflow.scenes.world import UNIFORM, Scene, Thing, draw_scene
+from reflectionflow.tuning import generator
+from reflectionflow.tuning.layout import LayoutSection, layout, layout_head, layout_loss
+from tests.tuning.test_tuning import generator_config, losses, nothing, trained  # noqa: F401
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_map_names_what_the_picture_shows_there(seed):
+    scene = draw_scene(np.random.default_rng(seed), UNIFORM)
+    nouns, colors = layout(scene)
+    assert {OBJECTS[noun - 1] for noun in np.unique(nouns) if noun} == {thing.noun for thing in scene.things}
+    assert {COLORS[color - 1] for color in np.unique(colors) if color} == {thing.color for thing in scene.things}
+    assert ((nouns > 0) == (colors > 0)).all()
+    drawn = np.abs(np.asarray(render(scene), dtype=int) - np.asarray(background(scene), dtype=int)).max(axis=2) > 0
+    share = drawn.reshape(16, 8, 16, 8).mean(axis=(1, 3))
+    solid = (nouns > 0) & (nouns != OBJECTS.index("ring") + 1)  # a ring's hole belongs to the ring
+    assert (share[solid] > 0.2).all()
+    assert (share[nouns == 0] < 0.75).all()
+
+
+def test_a_later_object_lies_over_an_earlier_one():
+    under, over = Thing("square", "red", 64, 64, 48), Thing("square", "blue", 64, 64, 32)
+    _, colors = layout(Scene((under, over)))
+    assert colors[8, 8] == COLORS.index("blue") + 1
+    assert colors[5, 5] == COLORS.index("red") + 1
+    assert (layout(Scene((over, under)))[1][colors > 0] == COLORS.index("red") + 1).all()
+
+
+def test_each_token_answers_for_its_own_four_cells():
+    head = layout_head(LayoutSection(weight=1, blocks=1), width=8)
+    hidden = torch.randn(1, 64, 8)
+    before = head(hidden)
+    hidden[0, 8 * 2 + 5] += 1.0  # third row, sixth column of tokens
+    changed = (head(hidden) != before).any(-1)[0]
+    assert changed.nonzero().tolist() == [[4, 10], [4, 11], [5, 10], [5, 11]]
+
+
+def test_the_loss_of_sure_answers_is_nothing_and_of_no_answer_the_entropy():
+    seen = torch.from_numpy(layout(draw_scene(np.random.default_rng(3), UNIFORM)))[None]
+    nouns, colors = len(OBJECTS) + 1, len(COLORS) + 1
+    assert layout_loss(torch.zeros(1, 16, 16, nouns + colors), seen).item() == pytest.approx(
+        math.log(nouns) + math.log(colors)
+    )
+    sure = [torch.nn.functional.one_hot(part.long(), size) for part, size in zip(seen[0], (nouns, colors), strict=True)]
+    assert layout_loss(40.0 * torch.cat(sure, -1)[None], seen).item() == pytest.approx(0, abs=1e-6)
+
+
+def with_layout(folder, trained, steps, **changes):  # noqa: F811
+    config = generator_config(folder, trained, steps).model_dump()
+    config["layout"] = {"weight": 0.5, "blocks": 2} | changes.pop("layout", {})
+    config["transformer"] |= changes.pop("transformer", {})
+    return generator.GeneratorConfig.model_validate(config)
+
+
+def test_a_resumed_training_with_a_layout_equals_an_uninterrupted_one(trained, tmp_path):  # noqa: F811
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    generator.run(with_layout(whole, trained, 4), nothing, nothing)
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "state" / "step-4")
+    generator.run(with_layout(cut, trained, 4), nothing, nothing)
+    assert losses(cut, 4) == losses(whole, 4)
+    measured = json.loads((whole / "state" / "validation.jsonl").read_text().splitlines()[-1])
+    assert measured["loss"] == pytest.approx(measured["velocity"] + 0.5 * measured["layout"], rel=1e-5)
+
+
+def test_the_layout_teaches_the_blocks_before_it_and_the_head_is_thrown_away(trained, tmp_path):  # noqa: F811
+    plain, taught = tmp_path / "plain", tmp_path / "taught"
+    generator.run(generator_config(plain, trained, 2), nothing, nothing)
+    generator.run(with_layout(taught, trained, 2), nothing, nothing)
+    weights = "transformer/diffusion_pytorch_model.safetensors"
+    assert (plain / "model" / weights).stat().st_size == (taught / "model" / weights).stat().st_size
+    assert (plain / "model" / weights).read_bytes() != (taught / "model" / weights).read_bytes()
+
+
+def test_a_layout_read_behind_the_last_block_is_refused(trained, tmp_path):  # noqa: F811
+    with pytest.raises(ConfigError, match=r"blocks = 3, but the transformer has 2 blocks"):
+        generator.run(with_layout(tmp_path, trained, 2, layout={"blocks": 3}), nothing, nothing)
+
+
+def test_training_goes_on_from_a_saved_generator_of_the_same_shape_only(trained, tmp_path):  # noqa: F811
+    generator.run(generator_config(tmp_path / "first", trained, 2), nothing, nothing)
+    start = str(tmp_path / "first" / "model")
+    second = with_layout(tmp_path / "second", trained, 2, transformer={"start": start})
+    assert generator.run(second, nothing, nothing)["velocity"] > 0
+    other = with_layout(tmp_path / "third", trained, 2, transformer={"start": start, "heads": 2})
+    with pytest.raises(CheckpointError, match=r"transformer in .* has another shape"):
+        generator.run(other, nothing, nothing)
