@@ -51,8 +51,8 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff check --fix .
 
 models: $(READY) ## Train the Scenes models from nothing (about five hours on two cores; resumable).
-	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, corrector, vision-language"
-	@echo "model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) triplets."
+	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, corrector, its distillation,"
+	@echo "vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) triplets."
 	@echo "Expect about five hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
@@ -61,6 +61,7 @@ models: $(READY) ## Train the Scenes models from nothing (about five hours on tw
 	@$(BIN)/reflectionflow tune clip $(CONFIGS)/scenes-clip.toml
 	@$(BIN)/reflectionflow genref build --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set data.shards=$(GENREF)
+	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes-corrector-distil.toml --set data.shards=$(GENREF)
 	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)"]'
 	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)"]'
 

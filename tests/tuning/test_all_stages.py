@@ -56,16 +56,27 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     done = CliRunner().invoke(app, ["genref", "build", "--source", "editing", "--triplets", "12", "--out", "genref"])
     assert done.exit_code == 0, done.output
     tune("corrector", str(configs / "scenes.toml"), "--set", "data.shards=genref")
+    tune("corrector", str(configs / "scenes-corrector-distil.toml"), "--set", "data.shards=genref")
     tune("reflector", str(configs / "scenes-vlm.toml"))
     tune("verifier", str(configs / "scenes-reward.toml"))
     models = sorted(path.parent.name for path in smoke.glob("*/model"))
-    assert models == ["clip", "corrector", "detector", "distil", "generator", "reward", "vae", "vlm"]
+    assert models == [
+        "clip",
+        "corrector",
+        "corrector-distil",
+        "detector",
+        "distil",
+        "generator",
+        "reward",
+        "vae",
+        "vlm",
+    ]
 
 
 def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
-    stages = ["vae", "generator", "distil", "detector", "clip", "corrector", "vlm", "reward"]
+    stages = ["-vae", "-generator", "-distil", "-detector", "-clip", "", "-corrector-distil", "-vlm", "-reward"]
     recipe = (ROOT / "Makefile").read_text().split("models: $(READY)")[1]
-    names = [f"scenes-{stage}.toml".replace("scenes-corrector", "scenes") for stage in stages]
+    names = [f"scenes{stage}.toml" for stage in stages]
     places = [recipe.index(f"$(CONFIGS)/{name}") for name in names]
     assert places == sorted(places)
     assert recipe.index("genref build") < recipe.index("$(CONFIGS)/scenes.toml")

@@ -101,6 +101,17 @@ def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tu
     assert max(losses(tmp_path, 2)) < 1e-9
 
 
+def test_a_second_stage_reads_the_latents_of_the_first(tuned, base, shards, tmp_path):  # noqa: F811
+    kept = {name: (tuned / "state" / name).stat().st_mtime_ns for name in ("pairs.json", "good.npy", "layout.npy")}
+    asked = config(
+        tmp_path, base, shards, 2, lora={"rank": 0}, distil={"teacher": str(tuned / "model")},
+        data={"cache": True, "latents": str(tuned / "state")},
+    )  # fmt: skip
+    corrector.run(asked, quiet, quiet, never)
+    assert kept == {name: (tuned / "state" / name).stat().st_mtime_ns for name in kept}
+    assert not (tmp_path / "state" / "pairs.json").exists()
+
+
 def test_guidance_of_one_is_the_told_velocity_and_more_goes_further_away_from_the_untold():
     told, untold = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
     section = DistilSection(teacher="", strength=0.5)
@@ -126,7 +137,6 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
     [
         ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
         ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
-        ({"distil": {"teacher": "x"}, "condition": "none", "lora": {"rank": 0}}, r"\[distil\] is for a corrector"),
     ],
 )
 def test_stages_that_do_not_go_together_are_refused_before_anything_is_read(more, sentence, tmp_path):

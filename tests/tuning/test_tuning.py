@@ -22,6 +22,7 @@ KINDS = {
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
     "scenes.toml": corrector.CorrectorConfig,
+    "scenes-corrector-distil.toml": corrector.CorrectorConfig,
     "scenes-vlm.toml": reflector.VlmConfig,
     "scenes-reward.toml": verifier.VerifierConfig,
 }

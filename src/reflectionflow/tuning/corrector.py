@@ -114,10 +114,8 @@ class CorrectorConfig(Section):
     def _fits(self) -> CorrectorConfig:
         if self.layout and (not self.data.cache or self.data.size != CANVAS):
             raise ValueError(f"[layout] reads pictures of Scenes: set data.cache = true and data.size = {CANVAS}")
-        if self.distil and (self.condition == "none" or self.lora.rank):
-            raise ValueError(
-                "[distil] is for a corrector with all weights tuned: give it a [condition] and lora.rank = 0"
-            )
+        if self.distil and self.lora.rank:
+            raise ValueError("[distil] is for a corrector with all weights tuned: set lora.rank = 0")
         return self
 
 
@@ -355,7 +353,8 @@ def run(
     if config.data.cache:
         pipe.vae.to(PartialState().device)
         with main_process_first():
-            source = cached(_encoder(pipe.vae), pixels, index, Path(config.run.state), name, encoding, _looking(config))
+            kept = Path(config.data.latents or config.run.state)
+            source = cached(_encoder(pipe.vae), pixels, index, kept, name, encoding, _looking(config))
     if options is None:
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)

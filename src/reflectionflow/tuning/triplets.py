@@ -53,6 +53,9 @@ class TripletSection(Section):
     cache: bool = Field(
         default=False, description="Encode every picture once, before training; for pictures of the target's size."
     )
+    latents: str | None = Field(
+        default=None, description="Folder of the encoded pictures, which stages can share; none: that of run.state."
+    )
     mixture: dict[str, tuple[float, float]] = Field(
         default=PUBLISHED, description="Weight of each subset at the first step and from the end of the warm-up on."
     )
