@@ -103,3 +103,16 @@ def test_training_goes_on_from_a_saved_generator_of_the_same_shape_only(trained,
     other = with_layout(tmp_path / "third", trained, 2, transformer={"start": start, "heads": 2})
     with pytest.raises(CheckpointError, match=r"transformer in .* has another shape"):
         generator.run(other, nothing, nothing)
+
+
+def test_a_distillation_may_go_on_from_a_student(trained, tmp_path):  # noqa: F811
+    teacher, student, after = tmp_path / "teacher", tmp_path / "student", tmp_path / "after"
+    generator.run(generator_config(teacher, trained, 2), nothing, nothing)
+    generator.run(generator_config(student, trained, 2, str(teacher / "model")), nothing, nothing)
+    asked = generator_config(after, trained, 2, str(teacher / "model")).model_dump()
+    asked["transformer"] |= {"start": str(student / "model")}
+    asked["optimiser"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
+    generator.run(generator.GeneratorConfig.model_validate(asked), nothing, nothing)
+    weights = "model/transformer/diffusion_pytorch_model.safetensors"
+    assert (after / weights).read_bytes() == (student / weights).read_bytes()
+    assert (after / weights).read_bytes() != (teacher / weights).read_bytes()

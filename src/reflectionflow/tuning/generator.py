@@ -60,7 +60,9 @@ class TransformerSection(Section):
     text_width: int = Field(default=128, gt=0, description="Width of both text encoders.")
     text_layers: int = Field(default=2, gt=0, description="Layers of both text encoders.")
     start: str | None = Field(
-        default=None, description="Folder of a saved generator of this shape to go on from; none starts from nothing."
+        default=None,
+        description="Folder of a saved generator of this shape to go on from; none starts from nothing, and a "
+        "distillation from its teacher.",
     )
 
 
@@ -347,7 +349,7 @@ def _begun(config: GeneratorConfig, latent_channels: int) -> dict[str, Any]:
         CheckpointError: if the saved generator cannot be read or has another shape than the configuration.
     """
     untrained = build(config.transformer, latent_channels)
-    folder = config.distil.teacher if config.distil else config.transformer.start
+    folder = config.transformer.start or (config.distil.teacher if config.distil else None)
     if folder is None:
         return untrained
     parts = load_parts(folder)
