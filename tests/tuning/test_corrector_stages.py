@@ -11,16 +11,16 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from reflectionflow.errors import CheckpointError
+from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.genref.shards import read_triplets, shards_of
 from reflectionflow.models.condition.options import Attention, ConditionOptions, condition_ids
 from reflectionflow.models.condition.transformer import CONDITION, WATCH, Condition, ConditionedFluxTransformer, Watch
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.scenes.words import OBJECTS
 from reflectionflow.tuning import corrector
-from reflectionflow.tuning.corrector_modules import begin_with
+from reflectionflow.tuning.corrector_modules import begin_with, conditioned
 from reflectionflow.tuning.guiding import DistilSection, guided
-from reflectionflow.tuning.layout import detected_layouts
+from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
 from tests.support.tiny import tiny_generator
 from tests.tuning.test_corrector_tuning import base, config, losses, never, quiet, shards  # noqa: F401
 
@@ -89,6 +89,40 @@ def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention): 
             assert torch.equal(model(**given, joint_attention_kwargs=kwargs)[0], without)
     assert [tokens.shape for tokens in seen] == [(2, 16, model.inner_dim)] * count
     assert not any(torch.equal(one, other) for one, other in pairwise(seen))
+
+
+@pytest.mark.parametrize("attention", list(Attention))
+def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_block(base, attention):  # noqa: F811
+    torch.manual_seed(0)
+    plain = FluxTransformer2DModel.from_pretrained(base / "transformer")
+    for value in plain.parameters():
+        torch.nn.init.normal_(value, std=0.2)
+    width, pooled = plain.config.joint_attention_dim, plain.config.pooled_projection_dim
+    options = ConditionOptions(attention=attention, reduction=1)
+    flawed = torch.randn(2, 64, plain.config.in_channels, requires_grad=True)
+    condition = Condition(flawed, condition_ids(options, 8, 8), options, torch.randn(1, pooled))
+    model = conditioned(ConditionedFluxTransformer.adopt(plain), LayoutSection(weight=1, blocks=1))
+    _, scores = model(
+        torch.randn(2, 64, plain.config.in_channels), torch.rand(2), torch.ones(2), torch.randn(2, pooled),
+        torch.randn(2, 5, width), condition_ids(ConditionOptions(), 8, 8), condition,
+    )  # fmt: skip
+    layout_loss(scores, torch.zeros(2, 2, 16, 16)).backward()
+    assert flawed.grad.abs().sum() > 0
+    assert plain.transformer_blocks[0].attn.to_q.weight.grad.abs().sum() > 0
+    assert all(value.grad is None for value in plain.single_transformer_blocks[-1].parameters())
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "sentence"),
+    [
+        ({"layout": {"weight": 1.0, "blocks": 9}}, ConfigError, r"blocks = 9, but the transformer has 2 blocks"),
+        ({"distil": {"teacher": "nowhere"}}, CheckpointError, r"nowhere holds no transformer of the base's shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_pictures_are_encoded(base, shards, tmp_path, more, error, sentence):  # noqa: F811
+    asked = config(tmp_path, base, shards, 2, lora={"rank": 0}, data={"cache": True}, **more)
+    with pytest.raises(error, match=sentence):
+        corrector.run(asked, quiet, quiet, never)
 
 
 def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tuned, base, shards, tmp_path):  # noqa: F811

@@ -9,10 +9,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reflectionflow.errors import CheckpointError, ConfigError
+from reflectionflow.errors import CheckpointError
 from reflectionflow.scenes.renderer import background, render
 from reflectionflow.scenes.words import COLORS, OBJECTS
 from reflectionflow.scenes.world import UNIFORM, Scene, Thing, draw_scene
@@ -81,18 +82,47 @@ def test_a_resumed_training_with_a_layout_equals_an_uninterrupted_one(trained, t
     assert measured["loss"] == pytest.approx(measured["velocity"] + 0.5 * measured["layout"], rel=1e-5)
 
 
-def test_the_layout_teaches_the_blocks_before_it_and_the_head_is_thrown_away(trained, tmp_path):  # noqa: F811
-    plain, taught = tmp_path / "plain", tmp_path / "taught"
-    generator.run(generator_config(plain, trained, 2), nothing, nothing)
-    generator.run(with_layout(taught, trained, 2), nothing, nothing)
-    weights = "transformer/diffusion_pytorch_model.safetensors"
-    assert (plain / "model" / weights).stat().st_size == (taught / "model" / weights).stat().st_size
-    assert (plain / "model" / weights).read_bytes() != (taught / "model" / weights).read_bytes()
+def test_the_layout_teaches_the_blocks_before_it_and_no_later_one(trained, tmp_path):  # noqa: F811
+    asked = with_layout(tmp_path, trained, 2, layout={"blocks": 1})
+    parts = generator.build(asked.transformer, 4)
+    for value in parts["transformer"].parameters():
+        torch.nn.init.normal_(value, std=0.2)  # untrained blocks let nothing through
+    vae = AutoencoderKL.from_pretrained(asked.data.vae)
+    program = generator.GeneratorProgram(asked, parts, vae, np.zeros((1, 4, 16, 16), np.float16))
+    drawn = program.data.batch(0, np.random.default_rng(0), 2)
+    level, guidance = torch.tensor([0.3, 0.8]), drawn["guidance"]
+    _, scores = program.modules(torch.randn(2, 4, 16, 16), level, guidance, drawn["clip"], drawn["t5"])
+    layout_loss(scores, drawn["layout"]).backward()
+    first, later = parts["transformer"].transformer_blocks[0], parts["transformer"].single_transformer_blocks[0]
+    assert first.attn.to_q.weight.grad.abs().sum() > 0
+    assert parts["text_encoder_2"].shared.weight.grad.abs().sum() > 0
+    assert all(value.grad is None for value in later.parameters())
 
 
-def test_a_layout_read_behind_the_last_block_is_refused(trained, tmp_path):  # noqa: F811
-    with pytest.raises(ConfigError, match=r"blocks = 3, but the transformer has 2 blocks"):
-        generator.run(with_layout(tmp_path, trained, 2, layout={"blocks": 3}), nothing, nothing)
+def test_the_head_is_thrown_away(trained, tmp_path):  # noqa: F811
+    generator.run(with_layout(tmp_path, trained, 1), nothing, nothing)
+    saved = generator.load_parts(tmp_path / "model")["transformer"].state_dict()
+    untrained = generator.build(with_layout(tmp_path, trained, 1).transformer, 4)["transformer"]
+    assert {name: value.shape for name, value in saved.items()} == {
+        name: value.shape for name, value in untrained.state_dict().items()
+    }
+
+
+def test_a_layout_read_behind_the_last_block_is_refused_with_the_configuration(trained, tmp_path):  # noqa: F811
+    with pytest.raises(ValueError, match=r"\[layout\] blocks = 3, but the transformer has 2 blocks"):
+        with_layout(tmp_path, trained, 2, layout={"blocks": 3})
+
+
+@pytest.mark.parametrize("part", ["teacher", "start"])
+def test_a_missing_model_is_named_before_scenes_are_encoded(trained, tmp_path, part):  # noqa: F811
+    asked = with_layout(tmp_path, trained, 2).model_dump()
+    if part == "teacher":
+        asked["distil"] = {"teacher": str(tmp_path / "none")}
+    else:
+        asked["transformer"]["start"] = str(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="holds no complete FluxPipeline"):
+        generator.run(generator.GeneratorConfig.model_validate(asked), nothing, nothing)
+    assert not list(tmp_path.rglob("latents*"))
 
 
 def test_training_goes_on_from_a_saved_generator_of_the_same_shape_only(trained, tmp_path):  # noqa: F811

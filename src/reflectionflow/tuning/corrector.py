@@ -33,7 +33,7 @@ from reflectionflow.scenes.world import CANVAS
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
 from reflectionflow.tuning.guiding import DistilSection, guided
-from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
+from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
 from reflectionflow.tuning.pair_latents import Looking, cached
 from reflectionflow.tuning.saving import save_pipeline, tidy_config
@@ -346,7 +346,11 @@ def run(
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
     options = _options(config)
+    # All that may be refused is read before the pictures are encoded.
     pipe = _pipe(config)
+    if config.layout:
+        read_after(pipe.transformer, config.layout)
+    frozen = None if config.distil is None else frozen_teacher(pipe.transformer, Path(config.distil.teacher))
     pixels = Pixels(config.data.size, 1 if options is None else options.reduction)
     source: Source = pixels
     name = read_details(Path(config.base.checkpoint))[0]
@@ -359,8 +363,9 @@ def run(
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
     program = CorrectorProgram(config, pipe, data, PartialState().device)
-    if config.distil:
-        program.teacher = frozen_teacher(pipe.transformer, Path(config.distil.teacher), config.run.compile)
+    if frozen is not None:
+        frozen.to(PartialState().device)
+        program.teacher = torch.compile(frozen) if config.run.compile else frozen
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
         return {}

@@ -73,11 +73,12 @@ def begin_with(transformer: Any, folder: Path) -> None:
         raise CheckpointError(f"{folder} holds no transformer of the base's shape ({error}).") from error
 
 
-def frozen_teacher(transformer: Any, folder: Path, compiled: bool) -> Any:
-    """Return a frozen copy of a tuned transformer, wrapped as the student is."""
-    import torch
+def frozen_teacher(transformer: Any, folder: Path) -> torch.nn.Module:
+    """Return a frozen copy of a tuned transformer, wrapped as the student is.
 
+    Raises:
+        CheckpointError: if the folder holds no transformer of the same shape.
+    """
     frozen = copy.deepcopy(transformer).requires_grad_(False)
     begin_with(frozen, folder)
-    wrapped = conditioned(frozen)
-    return torch.compile(wrapped) if compiled else wrapped
+    return conditioned(frozen)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.loading import quiet
@@ -93,6 +93,13 @@ class GeneratorConfig(Section):
     data: DataSection
     layout: LayoutSection | None = None
     distil: DistilSection | None = None
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> GeneratorConfig:
+        blocks = self.transformer.double_blocks + self.transformer.single_blocks
+        if self.layout and self.layout.blocks > blocks:
+            raise ValueError(f"[layout] blocks = {self.layout.blocks}, but the transformer has {blocks} blocks")
+        return self
 
 
 def build(section: TransformerSection, latent_channels: int) -> dict[str, Any]:
@@ -342,7 +349,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
     return {name: part for name, part in pipe.components.items() if part is not None}
 
 
-def _begun(config: GeneratorConfig, latent_channels: int) -> dict[str, Any]:
+def _starting_parts(config: GeneratorConfig, latent_channels: int) -> dict[str, Any]:
     """Return the modules that training starts from: the teacher's, a saved generator's, or untrained ones.
 
     Raises:
@@ -379,7 +386,7 @@ def run(
     """Train either stage and save the pipeline; return its validation metrics.
 
     Raises:
-        CheckpointError: if the autoencoder or the teacher cannot be read.
+        CheckpointError: if the autoencoder, the teacher or what training starts with cannot be read or does not fit.
     """
     import torch
     from accelerate import PartialState
@@ -394,20 +401,21 @@ def run(
             f"{config.data.vae} holds no autoencoder; train it with scenes-vae.toml first."
         ) from error
     vae = vae.to(PartialState().device).eval().requires_grad_(False)
+    torch.manual_seed(config.run.seed)
+    # All that may be refused is read before thirty thousand scenes are encoded.
+    parts = _starting_parts(config, vae.config["latent_channels"])
+    parts.pop("vae", None)
+    frozen = load_parts(config.distil.teacher) if config.distil else None
     priors = Priors(**config.data.priors)
     with main_process_first():
         latents = latents_of(
             vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
         )
-    torch.manual_seed(config.run.seed)
-    parts = _begun(config, latents.shape[1])
-    parts.pop("vae", None)
     if vae.device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
         parts["transformer"].set_attention_backend("_native_math")
     program = GeneratorProgram(config, parts, vae, latents)
-    if config.distil:
-        frozen = load_parts(config.distil.teacher)
+    if frozen is not None:
         teacher: Any = denoiser(frozen).to(vae.device).requires_grad_(False)
         program.teacher = torch.compile(teacher) if config.run.compile else teacher
         for name in ("text_encoder", "text_encoder_2"):

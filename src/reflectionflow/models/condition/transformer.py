@@ -28,7 +28,7 @@ from reflectionflow.models.condition.options import Attention, ConditionOptions,
 CONDITION = "condition"
 """The key of `joint_attention_kwargs` under which a condition travels through a `FluxPipeline`."""
 WATCH = "watch"
-"""The key under which a `Watch` travels to a transformer that takes conditions."""
+"""The key under which a `Watch` travels beside a condition; without one it is not looked at."""
 STILL = 0.0
 """The condition's time: it is clean."""
 GUIDANCE = 1000.0
@@ -109,7 +109,7 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         kwargs = dict(joint_attention_kwargs or {})
         condition: Condition | None = kwargs.pop(CONDITION, None)
         watch: Watch | None = kwargs.pop(WATCH, None)
-        if condition is None and watch is None and not self._has_lora():
+        if condition is None and not self._has_lora():
             return super().forward(
                 hidden_states, encoder_hidden_states, pooled_projections, timestep, img_ids, txt_ids, guidance,
                 joint_attention_kwargs=kwargs or None, return_dict=return_dict, **more,
@@ -123,7 +123,7 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         text = linear(self.context_embedder, encoder_hidden_states, lora)
         ids = torch.cat((txt_ids, img_ids))
         if condition is None:
-            image = self._alone(text, image, temb, self.pos_embed(ids), lora, None, watch)
+            image = self._alone(text, image, temb, self.pos_embed(ids), lora, None, None)
         elif condition.options.attention is Attention.UNION:
             image = self._union(text, image, temb, pooled_projections, ids, condition, watch)
         else:
