@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reflectionflow.evaluation.scenes_judge import judge
-from reflectionflow.genref.retouch import ground_of, retouched, things_of
+from reflectionflow.genref.retouch import ground_of, repainted, things_of
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.scenes_oracle import CORRECTOR, REFLECTOR
 from reflectionflow.roles import Painting, PaintRequest, ReflectRequest
@@ -86,7 +86,7 @@ def test_a_ground_without_its_objects_is_the_empty_ground(pattern):
     found = OracleVerifier(OracleOptions()).detections([picture])[0]
     apart = np.asarray(ground_of(picture, found), float) - np.asarray(background(scene), float)
     assert np.sqrt(np.mean(apart**2)) < 6
-    assert np.array_equal(np.asarray(retouched(picture, found, ())), np.asarray(ground_of(picture, found)))
+    assert np.array_equal(np.asarray(repainted(picture, found, ())), np.asarray(ground_of(picture, found)))
 
 
 def test_objects_are_drawn_inside_the_picture_whatever_a_detector_says():

@@ -89,6 +89,12 @@ def test_rendering_is_deterministic():
     assert render(scene).tobytes() == render(scene).tobytes()
 
 
+def test_more_objects_of_a_class_than_there_are_words_for_are_listed():
+    crowd = Scene(tuple(Thing("tree", "red", 20.0 + 20 * n, 64.0, 22.0) for n in range(len(NUMBERS))))
+    caption = short_caption(crowd, np.random.default_rng(0), CaptionMix(colored=1.0, related=0.0))
+    assert caption.count("a red tree") == len(NUMBERS)
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80, deadline=None)
 def test_short_captions_name_every_object_and_only_true_relations(seed):

@@ -170,6 +170,7 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
     ("more", "sentence"),
     [
         ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
+        ({"data": {"unchanged": 0.1}}, r"data.unchanged needs a condition as large as the picture"),
         ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
     ],
 )

@@ -145,6 +145,35 @@ def test_drops_are_the_published_ones(tmp_path):
     assert all(item.prompt == "a photo of a star" for item in rule), "CLIP always reads the bare prompt"
 
 
+def test_an_unchanged_item_is_its_own_flawed_picture_beside_any_prompt(tmp_path):
+    pictures = {name: Image.new("RGB", (64, 64), name) for name in ("red", "blue")}
+    triplets = [
+        Triplet(f"e-{n}", pictures["red"], pictures["blue"], "add a red star", f"a photo of a {noun}", "editing", {})
+        for n, noun in enumerate(("star", "tree", "fish"))
+    ]
+    write_shards(triplets, tmp_path, {})
+    index = index_of(shards_of(tmp_path))
+    section = TripletSection(shards="", size=64, unchanged=0.4, drop_text=0.0, drop_reflection=0.0)
+    data = TripletData(section, index, WORDS, 0, Pixels(64, 1))
+    rng = np.random.default_rng(0)
+    items = [data.item(index.subsets["editing"][0], rng, 64)[0] for _ in range(1000)]
+    same = [item for item in items if np.array_equal(item.good, item.bad)]
+    assert len(same) / 1000 == pytest.approx(0.4, abs=0.05)
+    assert {item.prompt for item in same} == {"a photo of a star", "a photo of a tree", "a photo of a fish"}
+    assert all(item.text == item.prompt for item in same)
+    assert {item.prompt for item in items if not np.array_equal(item.good, item.bad)} == {"a photo of a star"}
+
+
+def test_levels_are_pure_noise_as_often_as_asked_and_else_inside():
+    torch.manual_seed(0)
+    levels = corrector.FlowSection(mean=0.5, shift=2.0, pure=0.25).levels(4000, torch.device("cpu"))
+    assert (levels == 1).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    inside = levels[levels < 1]
+    middle = 1 / (1 + np.exp(-0.5))
+    assert inside.median().item() == pytest.approx(2 * middle / (1 + middle), abs=0.02)
+    assert (corrector.FlowSection().levels(4000, torch.device("cpu")) < 1).all()
+
+
 def test_a_long_reflection_keeps_its_first_edits_and_says_how_many_it_lost():
     edits = [f"add a {color} star at the top" for color in ("red", "blue", "green")]
     text, lost = fitted(WORDS[1], "a photo of a star", ". ".join(edits), 24)

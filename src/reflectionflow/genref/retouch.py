@@ -1,7 +1,8 @@
-"""Paint a picture of Scenes anew with other objects on its own ground: the exact editor of this world.
+"""Change a picture of Scenes on its own ground: the exact editors of this world.
 
-At full size instruction-edit data comes from specialised editing models. Here detector A reads a picture, everything it
-sees is taken away, what surrounded it closes the gaps, and the renderer draws the objects that are wanted.
+At full size instruction-edit data comes from specialised editing models. Here detector A reads a picture, objects are
+taken away, what surrounded them closes the gaps, and the renderer draws those that are wanted. `retouched` changes what
+differs from a wanted scene graph and nothing else; `repainted` draws the whole graph anew, and so cleans up as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow.geneval import Detection
-from reflectionflow.genref.graph import Graph, Node
+from reflectionflow.genref.graph import Graph, Node, graph_of, match, way
 from reflectionflow.scenes.renderer import GROUNDS, draw_things
 from reflectionflow.scenes.world import CANVAS, Thing
 
@@ -22,6 +23,12 @@ BORDER = 4
 """Pixels around what is taken away that go too: outlines, and the blur of a generated picture."""
 GROUND = 38
 """Largest difference (of 255, in any channel) between the ground's colour and its patterns' and shades'."""
+OVERLAP = 0.2
+"""Share of a box that another may cover before the two objects cannot be told apart."""
+STILL = 0.05
+"""An object wanted nearer than this share of the picture's side stays where it is."""
+REACH = 12
+"""Pixels by which an object may stick out of the box that a detector drew around it."""
 SMALLEST, LARGEST = 22.0, 56.0
 Found = Mapping[str, Sequence[Detection]]
 
@@ -54,14 +61,9 @@ def ground_of(image: Image.Image, found: Found) -> Image.Image:
     from scipy.ndimage import binary_erosion, gaussian_filter
 
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    palette = np.asarray(list(GROUNDS.values()), dtype=np.float32)
-    apart = np.abs(pixels[:, :, None] - palette).max(axis=-1) < GROUND
-    plain = apart[..., int(apart.sum(axis=(0, 1)).argmax())]
-    known = binary_erosion(plain, iterations=BORDER, border_value=1).astype(np.float32)
+    known = binary_erosion(_plain(pixels), iterations=BORDER, border_value=1).astype(np.float32)
     for item in (item for items in found.values() for item in items if item.score >= FAINT):
-        x1, y1, x2, y2 = item.box
-        rows = slice(max(0, int(y1) - BORDER), int(np.ceil(y2)) + BORDER)
-        known[rows, max(0, int(x1) - BORDER) : int(np.ceil(x2)) + BORDER] = 0
+        known[_window(item.box)] = 0
     if not known.any():
         known[[0, -1], :] = known[:, [0, -1]] = 1  # objects cover all: the picture's edge is the best guess
     filled = np.where(known[..., None] > 0, pixels, 0)
@@ -76,8 +78,25 @@ def ground_of(image: Image.Image, found: Found) -> Image.Image:
     return Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8))
 
 
-def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image:
-    """Return a picture with the objects of `wanted` on its own ground.
+def _plain(pixels: np.ndarray) -> np.ndarray:
+    """Return where a picture [128, 128, 3] shows its ground, bool [128, 128]."""
+    palette = np.asarray(list(GROUNDS.values()), dtype=np.float32)
+    apart = np.abs(pixels[:, :, None] - palette).max(axis=-1) < GROUND
+    plain: np.ndarray = apart[..., int(apart.sum(axis=(0, 1)).argmax())]
+    return plain
+
+
+def _window(box: Sequence[float], border: int = BORDER) -> tuple[slice, slice]:
+    """Return rows and columns of a box (left, top, right, bottom) in pixels, grown by a border."""
+    x1, y1, x2, y2 = box
+    return (
+        slice(max(0, int(y1) - border), max(0, int(np.ceil(y2)) + border)),
+        slice(max(0, int(x1) - border), max(0, int(np.ceil(x2)) + border)),
+    )
+
+
+def repainted(image: Image.Image, found: Found, wanted: Graph) -> Image.Image:
+    """Return a picture with the objects of `wanted`, all drawn anew, on its own ground.
 
     Args:
         image: RGB, 128 × 128.
@@ -85,3 +104,71 @@ def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image:
         wanted: What the result shows.
     """
     return draw_things(ground_of(image, found), things_of(wanted))
+
+
+def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image | None:
+    """Return a picture changed where it must be to show `wanted`; every other pixel stays, whatever it shows.
+
+    Args:
+        image: RGB, 128 × 128.
+        found: What a detector sees in it.
+        wanted: What the result shows. An object is the one of the picture if it has its class, colour and place.
+
+    Returns:
+        RGB, 128 × 128; none where an object that goes lies over one that stays, or a new one has no free place.
+    """
+    from scipy.ndimage import binary_dilation, gaussian_filter
+
+    boxes = {graph_of({noun: [item]}, CANVAS, 0)[0]: item.box for noun, items in found.items() for item in items}
+    shown = graph_of(found, CANVAS)
+    stay = [pair for pair in match(shown, wanted).kept if _same(*pair)]
+    kept = [boxes[old] for old, _ in stay]
+    goes = [boxes[node] for node in shown if node not in [old for old, _ in stay]]
+    things = things_of(tuple(node for node in wanted if node not in [new for _, new in stay]))
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    drawn = binary_dilation(~_plain(pixels), iterations=BORDER - 1)
+    free = drawn.copy()
+    for box in kept:
+        free[_window(box, 0)] = False
+    erased = np.zeros_like(drawn)
+    for box in goes:
+        if any(_overlap(box, other) > OVERLAP for other in kept):
+            return None
+        erased |= _whole(free, box)
+    occupied = drawn & ~erased
+    if any(occupied[_window(thing.box, -BORDER)].mean() > OVERLAP / 2 for thing in things):
+        return None
+    share = np.where(erased, 1.0, gaussian_filter(erased.astype(np.float32), 1.0))[..., None]
+    ground = np.asarray(ground_of(image, found), dtype=np.float32)
+    mixed = pixels + share * (ground - pixels)
+    return draw_things(Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8)), things)
+
+
+def _whole(drawn: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """Return what is drawn in a box and what hangs together with it, since boxes do not always cover all of an object.
+
+    What reaches far out of the box is another object too, and only the part in the box belongs to this one.
+    """
+    from scipy.ndimage import find_objects, label
+
+    near, window = np.zeros_like(drawn), _window(box)
+    near[window] = drawn[window]
+    parts, count = label(drawn)
+    wide = _window(box, REACH)
+    for number, (rows, columns) in zip(range(1, count + 1), find_objects(parts), strict=True):
+        inside = all(w.start <= r.start and r.stop <= w.stop for w, r in zip(wide, (rows, columns), strict=True))
+        if inside and (parts[window] == number).any():
+            near |= parts == number
+    return near
+
+
+def _same(old: Node, new: Node) -> bool:
+    """Return whether an object that is wanted is one that is there."""
+    return old.noun == new.noun and new.color in (old.color, old.color or "black") and way(old, new) < STILL
+
+
+def _overlap(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return which share of the smaller of two boxes lies in the other."""
+    sides = [min(first[axis + 2], second[axis + 2]) - max(first[axis], second[axis]) for axis in (0, 1)]
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return max(0.0, sides[0]) * max(0.0, sides[1]) / max(smaller, 1e-9)

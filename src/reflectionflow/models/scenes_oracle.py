@@ -15,7 +15,7 @@ from pydantic import Field
 from reflectionflow.genref.edits import carry_out, parse_edit
 from reflectionflow.genref.graph import graph_of
 from reflectionflow.genref.repair import repair
-from reflectionflow.genref.retouch import retouched
+from reflectionflow.genref.retouch import repainted
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.manifest import problems
 from reflectionflow.plugins import ModelSpec
@@ -94,7 +94,7 @@ class OracleCorrector:
                 results.append(Failure(request.id, f"The renderer does not understand the edit {unread!r}."))
                 continue
             wanted = carry_out(edits, graph_of(found, CANVAS))
-            results.append(Painting(request.id, retouched(parent.convert("RGB"), found, wanted), 0))
+            results.append(Painting(request.id, repainted(parent.convert("RGB"), found, wanted), 0))
         return results
 
     @cached_property

@@ -66,7 +66,7 @@ def short_caption(scene: Scene, rng: Rng, mix: CaptionMix) -> str:
     colored = bool(rng.random() < mix.colored)
     if len(things) == 1:
         return PREFIX + with_article(phrase(things[0], colored))
-    if len(kinds) == 1:
+    if len(kinds) == 1 and len(things) < len(NUMBERS):
         name = plural(things[0].noun)
         return f"{PREFIX}{NUMBERS[len(things)]} {things[0].color + ' ' if colored and len(colors) == 1 else ''}{name}"
     order = [things[int(index)] for index in rng.permutation(len(things))]

@@ -95,6 +95,20 @@ class FlowSection(Section):
 
     mean: float = 0.0
     shift: float = Field(default=1.0, gt=0, description="Resolution shift: level · shift / (1 + (shift - 1) · level).")
+    pure: float = Field(
+        default=0.0, ge=0, lt=1,
+        description="Share of items at level 1, where painting starts and what stays comes from the flawed picture.",
+    )  # fmt: skip
+
+    def levels(self, count: int, device: torch.device) -> torch.Tensor:
+        """Draw `count` noise levels in (0, 1]."""
+        import torch
+
+        level = torch.sigmoid(torch.randn(count, device=device) + self.mean)
+        level = level * self.shift / (1 + (self.shift - 1) * level)
+        if not self.pure:
+            return level
+        return torch.where(torch.rand(count, device=device) < self.pure, 1.0, level)
 
 
 class CorrectorConfig(Section):
@@ -116,6 +130,8 @@ class CorrectorConfig(Section):
             raise ValueError(f"[layout] reads pictures of Scenes: set data.cache = true and data.size = {CANVAS}")
         if self.distil and self.lora.rank:
             raise ValueError("[distil] is for a corrector with all weights tuned: set lora.rank = 0")
+        if self.data.unchanged and self.condition != "none" and self.condition.reduction > 1:
+            raise ValueError("data.unchanged needs a condition as large as the picture: set condition.reduction = 1")
         return self
 
 
@@ -181,8 +197,7 @@ class CorrectorProgram:
             clean, condition = self._latents(batch["good"]), self._condition(batch["bad"])
             pooled = self.pipe.text_encoder(batch["clip"]).pooler_output
             words = self.pipe.text_encoder_2(batch["t5"])[0]
-        level = torch.sigmoid(torch.randn(len(clean), device=device) + self.config.flow.mean)
-        level = level * self.config.flow.shift / (1 + (self.config.flow.shift - 1) * level)
+        level = self.config.flow.levels(len(clean), device)
         noise = torch.randn_like(clean)
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
         guidance = torch.full((len(clean),), self.config.base.guidance, device=device)

@@ -63,6 +63,11 @@ class TripletSection(Section):
     drop_text: float = Field(default=0.1, ge=0, lt=1, description="Share of items without a text for T5.")
     drop_image: float = Field(default=0.1, ge=0, lt=1, description="Share with a black condition and no reflection.")
     drop_reflection: float = Field(default=0.1, ge=0, lt=1, description="Share without a reflection.")
+    unchanged: float = Field(
+        default=0.0, ge=0, lt=1,
+        description="Share whose flawed picture is the target itself, beside another sample's prompt and without a "
+        "reflection: then everything stays.",
+    )  # fmt: skip
     keep_out: int = Field(default=0, ge=0, description="Last samples of each subset that only validation sees.")
 
 
@@ -220,6 +225,10 @@ class TripletData:
     def item(self, entry: Entry, rng: np.random.Generator, padding: int) -> tuple[Shown, int]:
         """Return a triplet as it is shown, with drops drawn, and how many edits did not fit."""
         section, found = self._section, self._source(entry, rng)
+        if section.unchanged and rng.random() < section.unchanged:
+            entries = self._seen[self.subset(0, rng)]
+            other = self._source(entries[int(rng.integers(len(entries)))], rng)
+            found = replace(found, bad=found.good, prompt=other.prompt, reflection="")
         no_image = found.subset != "editing" and rng.random() < section.drop_image
         no_reflection = rng.random() < section.drop_reflection or len(found.reflection) < SHORTEST or no_image
         text, lost = fitted(self._t5, found.prompt, "" if no_reflection else found.reflection, padding)

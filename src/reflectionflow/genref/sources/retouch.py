@@ -1,9 +1,10 @@
 """Retouch: the generator's own pictures, edited exactly; they join the editing subset.
 
 What a corrector meets at inference is neither a rendered scene nor a pair of lucky and unlucky noise: it is a flawed
-picture of its own generator and a reflection on it. Detector A reads such a picture; the target shows the same objects
-on the same ground after the edit. Half of the edits repair the picture for its own prompt, the others are about
-anything. Deviation from the paper, whose editing subset is instruction-edit data of photographs (docs/paper.md).
+picture of its own generator and a reflection on it. Detector A reads such a picture; the target is the same picture
+with the edit carried out, and every pixel besides as it was. A picture that fails its own prompt is repaired for it,
+and edits about anything are drawn for each. Deviation from the paper, whose editing subset is instruction-edit data of
+photographs (docs/paper.md).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from reflectionflow.scenes.world import Scene
 
 MOST_OBJECTS = 5
 ATTEMPTS = 4
+EDITS = 3
+"""Drawn edits of a picture: painting one takes far longer than changing it."""
+CROWDED = "the repair would harm what stays"
 
 
 def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) -> list[Pair]:
@@ -47,7 +51,7 @@ def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) ->
 
 
 def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, drops: Counter[str]) -> Iterator[Pair]:
-    """Yield the repair of a picture that fails its prompt, and an edit of it that has nothing to do with that."""
+    """Yield the repair of a picture that fails its prompt, and edits of it that have nothing to do with that."""
     if len(picture.graph) > MOST_OBJECTS:
         drops["too many objects are seen"] += 1
         return
@@ -57,13 +61,20 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
             drops["the repair is empty, or shows what training must not see"] += 1
         else:
             about: dict[str, str | bool] = {"verb": "repair", "open": False}
-            yield _pair(picture, metadata.prompt, target.graph, target.edits, about)
+            fixed = _pair(picture, metadata.prompt, target.graph, target.edits, about)
+            if fixed is None:
+                drops[CROWDED] += 1
+            else:
+                yield fixed
     rng = np.random.default_rng([seed, picture.place, number, 12])
-    edited = _edited(picture, rng)
-    if edited is None:
-        drops["the picture does not allow the edit"] += 1
-    else:
-        yield edited
+    told = set()
+    for _ in range(EDITS):
+        edited = _edited(picture, rng)
+        if edited is None:
+            drops["the picture does not allow the edit"] += 1
+        elif edited.edits not in told:
+            told.add(edited.edits)
+            yield edited
 
 
 def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
@@ -81,11 +92,18 @@ def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
         edits = edits_of(shown, target)
         if clear(edits, shown):
             prompt, leaves_open = prompt_of(before, after, rng)
-            return _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
+            found = _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
+            if found is not None:
+                return found
     return None
 
 
-def _pair(picture: Picture, prompt: str, target: Graph, edits: tuple[str, ...], about: dict[str, str | bool]) -> Pair:
+def _pair(
+    picture: Picture, prompt: str, target: Graph, edits: tuple[str, ...], about: dict[str, str | bool]
+) -> Pair | None:  # fmt: skip
+    """Return the pair; none where the picture cannot be changed without harm to what stays."""
+    if retouched(picture.image(), picture.found, target) is None:
+        return None
     origin = {"candidate": picture.candidate, "seed": picture.seed, "prompt": picture.prompt, "score": picture.score}
     return Pair(
         prompt, picture.image, partial(_paint, picture, target), picture.graph, target, edits, "editing", None,
@@ -94,4 +112,6 @@ def _pair(picture: Picture, prompt: str, target: Graph, edits: tuple[str, ...], 
 
 
 def _paint(picture: Picture, target: Graph) -> Image.Image:
-    return retouched(picture.image(), picture.found, target)
+    painted = retouched(picture.image(), picture.found, target)
+    assert painted is not None, "a pair is made of pictures that can be changed alone"
+    return painted
