@@ -14,7 +14,7 @@ from reflectionflow.genref.edits import carried_out, parse_edit
 from reflectionflow.genref.graph import graph_of
 from reflectionflow.genref.pool import SIDE, Picture
 from reflectionflow.genref.repair import passes, repair
-from reflectionflow.genref.retouch import graph_of_things, retouched, things_of
+from reflectionflow.genref.retouch import change, graph_of_things, retouched, things_of
 from reflectionflow.genref.shards import read_triplets, shards_of
 from reflectionflow.genref.sources import retouch, rule
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
@@ -88,34 +88,37 @@ def smeared(folder, *things, at=(96, 96)):
     return picture
 
 
-def wanted(*things):
-    return graph_of_things(things)
+def changed_to(picture, *things, found=None):
+    """The picture with these things; none where it cannot be changed so."""
+    found = found or picture.found
+    plan = change(picture.image(), found, graph_of_things(things))
+    return None if plan is None else retouched(picture.image(), found, plan)
 
 
 def test_all_but_the_change_stays_to_the_last_bit_even_what_no_detector_names(tmp_path):
     picture = smeared(tmp_path, STAR, HEART)
-    changed = retouched(picture.image(), picture.found, wanted(replace(STAR, color="blue"), HEART))
+    changed = changed_to(picture, replace(STAR, color="blue"), HEART)
     before, after = np.asarray(picture.image()), np.asarray(changed)
     away = np.ones(before.shape[:2], dtype=bool)
     away[14:66, 6:58] = False
     assert np.array_equal(before[away], after[away])
     assert graph_of(OracleVerifier(OracleOptions()).detections([changed])[0], SIDE)[0].color == "blue"
-    assert np.array_equal(before, np.asarray(retouched(picture.image(), picture.found, picture.graph)))
+    assert np.array_equal(before, np.asarray(changed_to(picture, STAR, HEART)))
 
 
 def test_what_is_removed_goes_with_what_sticks_out_of_its_box(tmp_path):
     picture = pictured(tmp_path, "a photo of a red star", STAR, HEART)
     found = {"star": [replace(picture.found["star"][0], box=(14.0, 30.0, 50.0, 50.0))], "heart": picture.found["heart"]}
-    removed = np.asarray(retouched(picture.image(), found, wanted(HEART)), dtype=float)
+    removed = np.asarray(changed_to(picture, HEART, found=found), dtype=float)
     assert np.abs(removed - np.asarray(render(Scene((HEART,), "gray")), dtype=float)).max() < 12
 
 
 def test_a_change_that_would_harm_what_stays_is_refused(tmp_path):
     over = pictured(tmp_path, "a photo of a red star", STAR, replace(HEART, x=44.0), place=1)
-    assert retouched(over.image(), over.found, wanted(replace(HEART, x=44.0))) is None
+    assert changed_to(over, replace(HEART, x=44.0)) is None
     full = smeared(tmp_path, STAR)
-    assert retouched(full.image(), full.found, wanted(STAR, replace(RING, x=96.0))) is None
-    assert retouched(full.image(), full.found, wanted(STAR, replace(RING, x=32.0))) is not None
+    assert changed_to(full, STAR, replace(RING, x=96.0)) is None
+    assert changed_to(full, STAR, replace(RING, x=32.0)) is not None
 
 
 def test_edits_depend_on_seed_place_and_number_alone(tmp_path):

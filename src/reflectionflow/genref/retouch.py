@@ -1,13 +1,15 @@
 """Change a picture of Scenes on its own ground: the exact editors of this world.
 
 At full size instruction-edit data comes from specialised editing models. Here detector A reads a picture, objects are
-taken away, what surrounded them closes the gaps, and the renderer draws those that are wanted. `retouched` changes what
-differs from a wanted scene graph and nothing else; `repainted` draws the whole graph anew, and so cleans up as well.
+taken away, what surrounded them closes the gaps, and the renderer draws those that are wanted. `change` and
+`retouched` change what differs from a wanted scene graph and nothing else; `repainted` draws the whole graph anew, and
+so cleans up as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -106,8 +108,21 @@ def repainted(image: Image.Image, found: Found, wanted: Graph) -> Image.Image:
     return draw_things(ground_of(image, found), things_of(wanted))
 
 
-def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image | None:
-    """Return a picture changed where it must be to show `wanted`; every other pixel stays, whatever it shows.
+@dataclass(frozen=True)
+class Change:
+    """What leads from a picture to one that shows something else.
+
+    Attributes:
+        erased: The pixels whose objects go, bool [128, 128].
+        drawn: What is drawn then.
+    """
+
+    erased: np.ndarray
+    drawn: tuple[Thing, ...]
+
+
+def change(image: Image.Image, found: Found, wanted: Graph) -> Change | None:
+    """Return what must change in a picture so that it shows `wanted`.
 
     Args:
         image: RGB, 128 × 128.
@@ -115,9 +130,9 @@ def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image | 
         wanted: What the result shows. An object is the one of the picture if it has its class, colour and place.
 
     Returns:
-        RGB, 128 × 128; none where an object that goes lies over one that stays, or a new one has no free place.
+        None where an object that goes lies over one that stays, or a new one has no free place.
     """
-    from scipy.ndimage import binary_dilation, gaussian_filter
+    from scipy.ndimage import binary_dilation
 
     boxes = {graph_of({noun: [item]}, CANVAS, 0)[0]: item.box for noun, items in found.items() for item in items}
     shown = graph_of(found, CANVAS)
@@ -125,23 +140,38 @@ def retouched(image: Image.Image, found: Found, wanted: Graph) -> Image.Image | 
     kept = [boxes[old] for old, _ in stay]
     goes = [boxes[node] for node in shown if node not in [old for old, _ in stay]]
     things = things_of(tuple(node for node in wanted if node not in [new for _, new in stay]))
+    if any(_overlap(box, other) > OVERLAP for box in goes for other in kept):
+        return None
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    drawn = binary_dilation(~_plain(pixels), iterations=BORDER - 1)
-    free = drawn.copy()
+    full = binary_dilation(~_plain(pixels), iterations=BORDER - 1)
+    loose = full.copy()
     for box in kept:
-        free[_window(box, 0)] = False
-    erased = np.zeros_like(drawn)
+        loose[_window(box, 0)] = False
+    erased = np.zeros_like(full)
     for box in goes:
-        if any(_overlap(box, other) > OVERLAP for other in kept):
-            return None
-        erased |= _whole(free, box)
-    occupied = drawn & ~erased
+        erased |= _whole(loose, box)
+    occupied = full & ~erased
     if any(occupied[_window(thing.box, -BORDER)].mean() > OVERLAP / 2 for thing in things):
         return None
-    share = np.where(erased, 1.0, gaussian_filter(erased.astype(np.float32), 1.0))[..., None]
-    ground = np.asarray(ground_of(image, found), dtype=np.float32)
-    mixed = pixels + share * (ground - pixels)
-    return draw_things(Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8)), things)
+    return Change(erased, things)
+
+
+def retouched(image: Image.Image, found: Found, wanted: Change) -> Image.Image:
+    """Return a picture changed so far; every other pixel stays, whatever it shows.
+
+    Args:
+        image: RGB, 128 × 128.
+        found: What a detector sees in it.
+        wanted: What `change` found for this picture.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    if not wanted.erased.any():
+        return draw_things(image.convert("RGB"), wanted.drawn)
+    pixels, ground = (np.asarray(part.convert("RGB"), dtype=np.float32) for part in (image, ground_of(image, found)))
+    soft = gaussian_filter(wanted.erased.astype(np.float32), 1.0)
+    mixed = pixels + np.where(wanted.erased, 1.0, soft)[..., None] * (ground - pixels)
+    return draw_things(Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8)), wanted.drawn)
 
 
 def _whole(drawn: np.ndarray, box: Sequence[float]) -> np.ndarray:

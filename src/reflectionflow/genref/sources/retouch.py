@@ -21,7 +21,7 @@ from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Picture, Pool
 from reflectionflow.genref.repair import repair
-from reflectionflow.genref.retouch import graph_of_things, retouched, things_of
+from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
 from reflectionflow.genref.sources.editing import VERBS, allowed, clear, edit, prompt_of
 from reflectionflow.genref.teacher import edits_of
@@ -102,16 +102,15 @@ def _pair(
     picture: Picture, prompt: str, target: Graph, edits: tuple[str, ...], about: dict[str, str | bool]
 ) -> Pair | None:  # fmt: skip
     """Return the pair; none where the picture cannot be changed without harm to what stays."""
-    if retouched(picture.image(), picture.found, target) is None:
+    changed = change(picture.image(), picture.found, target)
+    if changed is None:
         return None
     origin = {"candidate": picture.candidate, "seed": picture.seed, "prompt": picture.prompt, "score": picture.score}
     return Pair(
-        prompt, picture.image, partial(_paint, picture, target), picture.graph, target, edits, "editing", None,
+        prompt, picture.image, partial(_paint, picture, changed), picture.graph, target, edits, "editing", None,
         {**about, "retouched": origin},
     )  # fmt: skip
 
 
-def _paint(picture: Picture, target: Graph) -> Image.Image:
-    painted = retouched(picture.image(), picture.found, target)
-    assert painted is not None, "a pair is made of pictures that can be changed alone"
-    return painted
+def _paint(picture: Picture, changed: Change) -> Image.Image:
+    return retouched(picture.image(), picture.found, changed)
