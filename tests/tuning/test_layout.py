@@ -135,6 +135,20 @@ def test_training_goes_on_from_a_saved_generator_of_the_same_shape_only(trained,
         generator.run(other, nothing, nothing)
 
 
+def test_frozen_text_encoders_stay_as_they_are(trained, tmp_path):  # noqa: F811
+    generator.run(generator_config(tmp_path / "first", trained, 2), nothing, nothing)
+    start = {"start": str(tmp_path / "first" / "model"), "texts": "frozen"}
+    generator.run(with_layout(tmp_path / "second", trained, 2, transformer=start), nothing, nothing)
+    first, second = (generator.load_parts(tmp_path / name / "model") for name in ("first", "second"))
+    for name in ("text_encoder", "text_encoder_2"):
+        one, other = first[name].state_dict(), second[name].state_dict()
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+    moved = second["transformer"].state_dict()
+    assert any(not torch.equal(value, moved[key]) for key, value in first["transformer"].state_dict().items())
+    with pytest.raises(ValueError, match=r'transformer.texts = "frozen" needs text encoders that know something'):
+        with_layout(tmp_path, trained, 2, transformer={"texts": "frozen"})
+
+
 def test_a_distillation_may_go_on_from_a_student(trained, tmp_path):  # noqa: F811
     teacher, student, after = tmp_path / "teacher", tmp_path / "student", tmp_path / "after"
     generator.run(generator_config(teacher, trained, 2), nothing, nothing)

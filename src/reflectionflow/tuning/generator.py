@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -64,6 +64,11 @@ class TransformerSection(Section):
         description="Folder of a saved generator of this shape to go on from; none starts from nothing, and a "
         "distillation from its teacher.",
     )
+    texts: Literal["trained", "frozen"] = Field(
+        default="trained",
+        description="Whether the text encoders learn; frozen, correctors tuned on the generator `start` still fit. "
+        "A distillation never trains them.",
+    )
 
 
 class DataSection(Section):
@@ -95,10 +100,14 @@ class GeneratorConfig(Section):
     distil: DistilSection | None = None
 
     @model_validator(mode="after")
-    def _deep_enough(self) -> GeneratorConfig:
+    def _fits(self) -> GeneratorConfig:
         blocks = self.transformer.double_blocks + self.transformer.single_blocks
         if self.layout and self.layout.blocks > blocks:
             raise ValueError(f"[layout] blocks = {self.layout.blocks}, but the transformer has {blocks} blocks")
+        if self.transformer.texts == "frozen" and self.transformer.start is None and self.distil is None:
+            raise ValueError(
+                'transformer.texts = "frozen" needs text encoders that know something: set transformer.start'
+            )
         return self
 
 
@@ -418,6 +427,7 @@ def run(
     if frozen is not None:
         teacher: Any = denoiser(frozen).to(vae.device).requires_grad_(False)
         program.teacher = torch.compile(teacher) if config.run.compile else teacher
+    if frozen is not None or config.transformer.texts == "frozen":
         for name in ("text_encoder", "text_encoder_2"):
             parts[name].requires_grad_(False)
     train(program, config.run, config.optimiser, report)
