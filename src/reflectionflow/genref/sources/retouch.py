@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,7 @@ from reflectionflow.scenes.world import Scene
 
 MOST_OBJECTS = 5
 ATTEMPTS = 4
-EDITS = 3
+EDITS = 8
 """Drawn edits of a picture: painting one takes far longer than changing it."""
 CROWDED = "the repair would harm what stays"
 
@@ -44,9 +45,11 @@ def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) ->
         chosen = rule.prompts_of_round(turn, size)
         if len(found) >= wanted or not chosen:
             break
-        for prompt, pictures in pool.pictures(f"rule-{turn}", list(chosen), rule.IMAGES, seed).items():
-            for picture in pictures:
-                found += of_picture(chosen[prompt], picture, seed, len(found), drops)
+        painted = pool.pictures(f"rule-{turn}", list(chosen), rule.IMAGES, seed)
+        shown = [(chosen[prompt], picture) for prompt, pictures in painted.items() for picture in pictures]
+        made = [of_picture(metadata, picture, seed, number, drops) for number, (metadata, picture) in enumerate(shown)]
+        # First one pair of every picture, then the next: a small build is made of many pictures.
+        found += [pair for pairs in zip_longest(*made) for pair in pairs if pair is not None]
     return found[:wanted]
 
 
