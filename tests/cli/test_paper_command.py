@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     ("arguments", "said"),
     [
         (["--images", "0"], "images must be at least 1, not 0"),
-        (["--seeds", "0"], "seeds must be at least 1"),
+        (["--seeds", "0"], "seeds must be from 1 to 10000"),
         (["--stack", "scened"], "did you mean 'scenes'?"),
         (["--stack", "scenes-oracle"], "labelled training data"),
         (["--pick-by", "nobody"], "--pick-by nobody: no model is called 'nobody'"),

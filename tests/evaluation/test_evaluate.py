@@ -397,7 +397,8 @@ def test_one_prompt_with_two_meanings_is_refused(tmp_path):
     ("fields", "said"),
     [
         ({"images": 0}, "images must be at least 1, not 0"),
-        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"seeds": 0}, "seeds must be from 1 to 10000, not 0"),
+        ({"seeds": 3_000_000_000}, "seeds must be from 1 to 10000, not 3000000000"),
         ({"first_seed": -1}, "first seed must be at least 0"),
         ({"strategies": ()}, "no strategy"),
         ({"strategies": ("noise", "noise")}, "named twice"),

@@ -23,6 +23,8 @@ from reflectionflow.types import Budget, to_json
 EXCHANGEABLE = frozenset({"noise"})
 """Strategies whose pictures are independent draws, so that best-of-n can be estimated from all of them."""
 SHOWN = 5
+MOST_SEEDS = 10_000
+"""More are a slip of the finger."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ def _number_problems(asked: Asked) -> list[str]:
     problems = []
     if asked.images < 1:
         problems.append(f"The number of images must be at least 1, not {asked.images}.")
-    if asked.seeds < 1:
-        problems.append(f"The number of seeds must be at least 1, not {asked.seeds}.")
+    if not 1 <= asked.seeds <= MOST_SEEDS:
+        problems.append(f"The number of seeds must be from 1 to {MOST_SEEDS}, not {asked.seeds}.")
     if asked.first_seed < 0:
         problems.append(f"The first seed must be at least 0, not {asked.first_seed}.")
     if not asked.strategies:
