@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectionflow.genref.graph import graph_of
+from reflectionflow.genref.listing import LONGEST_LIST, listed, listing
 from reflectionflow.genref.repair import repair
 from reflectionflow.genref.teacher import place_of
 from reflectionflow.models.qwen_vl import SHIPPED, QwenVL, ScenesVlmOptions
-from reflectionflow.models.scenes_planner import SPEC, listed
+from reflectionflow.models.scenes_planner import SPEC
 from reflectionflow.roles import ReflectRequest
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, Priors, Scene, Thing, draw_scene
-from reflectionflow.tuning.vlm_items import LONGEST_LIST, listing
 from reflectionflow.types import Candidate, Recipe
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from reflectionflow.geneval import decide
 from reflectionflow.genref.graph import Node, found_in, graph_of
+from reflectionflow.genref.listing import listing
 from reflectionflow.genref.refine import explicit_prompt, keeps, read_explicit
 from reflectionflow.genref.repair import SIDE, passes, repair
 from reflectionflow.models.vision_language import Ask
@@ -20,7 +21,7 @@ from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import UNIFORM, draw_scene
 from reflectionflow.tuning.packing import IGNORED, STEP, collated, mask_of, packed
 from reflectionflow.tuning.vlm_data import PictureSection, Rendered, covers, roughened
-from reflectionflow.tuning.vlm_items import Known, QuestionSection, Shown, Task, judged, listing, questions, tasks_of
+from reflectionflow.tuning.vlm_items import Known, QuestionSection, Shown, Task, judged, questions, tasks_of
 from reflectionflow.tuning.vlm_model import EAGER, LossSection, ShapeSection, build, losses, reader
 
 SECTION = QuestionSection()

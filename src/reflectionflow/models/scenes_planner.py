@@ -8,46 +8,18 @@ of Scenes get the model's own edits.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.graph import Graph, Node
+from reflectionflow.genref.listing import listed
 from reflectionflow.genref.repair import repair
 from reflectionflow.models.qwen_vl import QwenVL, ScenesVlmOptions, missing
 from reflectionflow.plugins import ModelSpec
 from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.roles import ReflectRequest, Role, Worker
 from reflectionflow.scenes.prompts import parse
-from reflectionflow.scenes.words import COLORS, OBJECTS, PLACES
 from reflectionflow.types import Reflection
-
-USUAL = 0.28
-"""Size of an object whose size nobody said, as a share of the picture's side: the middle of those of Scenes."""
-NOTHING_SHOWN = "nothing"
-_CENTRES = {place: ((column + 0.5) / 3, (row + 0.5) / 3) for row, places in enumerate(PLACES)
-            for column, place in enumerate(places)}  # fmt: skip
-_SEEN = re.compile(
-    rf"an? (?:(?P<color>{'|'.join(COLORS)}) )?(?P<noun>{'|'.join(OBJECTS)}) (?:at|in) the "
-    rf"(?P<place>{'|'.join(sorted(_CENTRES, key=len, reverse=True))})"
-)
-
-
-def listed(said: str) -> Graph | None:
-    """Read what a model says a picture shows: "a red star at the top left, a blue heart in the middle. …".
-
-    Objects stand in the middle of the ninth that is named. What cannot be read in the list is left out.
-
-    Returns:
-        The objects, from left to right; none when the first sentence is no list.
-    """
-    first = said.strip().lower().split(JOIN)[0].removesuffix(".")
-    if first == NOTHING_SHOWN:
-        return ()
-    found = [match for part in first.split(", ") if (match := _SEEN.fullmatch(part.strip()))]
-    nodes = [Node(seen["noun"], seen["color"], *_CENTRES[seen["place"]], USUAL) for seen in found]
-    return tuple(sorted(nodes, key=lambda node: (node.x, node.y, node.noun))) if nodes else None
 
 
 class PlanningReflector:

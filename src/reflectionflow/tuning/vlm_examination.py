@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reflectionflow.genref.listing import listed
 from reflectionflow.genref.refine import keeps
 from reflectionflow.models.vision_language import Ask, VisionLanguage
 from reflectionflow.prompts.vlm import NO, YES, Wording, judge_instruction, parse_refined, parse_reflection
@@ -121,16 +122,11 @@ def text_metrics(vl: VisionLanguage, groups: Mapping[Task, Examined], wording: W
 def _listed(asked: Sequence[Asked], told: Sequence[str]) -> dict[str, float]:
     found = there = 0
     for item, answer in zip(asked, told, strict=True):
-        wanted, named = (_names(text) for text in (item.answer, answer))
+        wanted, named = ([node.name for node in listed(text) or ()] for text in (item.answer, answer))
         there += len(wanted)
         found += sum(min(wanted.count(name), named.count(name)) for name in set(wanted))
     exact = np.mean([item.answer == answer for item, answer in zip(asked, told, strict=True)])
     return {"list exact": float(exact), "list objects": found / max(1, there)}
-
-
-def _names(listing: str) -> list[str]:
-    """Return "red star" for each "a red star at the left" of a listing."""
-    return [" ".join(part.split(" at ")[0].split(" in ")[0].split()[1:]) for part in listing.split(", ")]
 
 
 def _reflected(asked: Sequence[Asked], told: Sequence[str]) -> dict[str, float]:

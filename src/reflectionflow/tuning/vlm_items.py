@@ -18,9 +18,9 @@ from pydantic import Field
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import COUNTING, Metadata
 from reflectionflow.genref.graph import Graph
+from reflectionflow.genref.listing import listing
 from reflectionflow.genref.refine import explicit_prompt
 from reflectionflow.genref.repair import passes, repair
-from reflectionflow.genref.teacher import place_of
 from reflectionflow.prompts.vlm import (
     JOIN,
     NO,
@@ -35,14 +35,12 @@ from reflectionflow.prompts.vlm import (
 from reflectionflow.scenes.claims import draw_claims, draw_statement, near_miss
 from reflectionflow.scenes.prompts import TAGS, belongs, write
 from reflectionflow.scenes.splits import Split
-from reflectionflow.scenes.words import with_article
 from reflectionflow.scenes.world import CANVAS, Scene, Thing
 from reflectionflow.tuning.config import Section
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LONGEST_LIST = 6
 ATTEMPTS = 12
 SURE = 0.9
 """Confidence from which a detection counts for every rule of GenEval."""
@@ -115,12 +113,6 @@ def scene_of(graph: Graph) -> Scene:
             for node in graph
         )
     )
-
-
-def listing(graph: Graph) -> str:
-    """Return the objects of a picture with their places, from left to right; at most `LONGEST_LIST` of them."""
-    shown = graph[:LONGEST_LIST]
-    return ", ".join(f"{with_article(node.name)} {place_of(node)}" for node in shown) or "nothing"
 
 
 def questions(
