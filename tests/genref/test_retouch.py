@@ -121,6 +121,27 @@ def test_a_change_that_would_harm_what_stays_is_refused(tmp_path):
     assert changed_to(full, STAR, replace(RING, x=32.0)) is not None
 
 
+@dataclass
+class Prepared:
+    """A pool whose pictures are there."""
+
+    shown: list
+
+    def pictures(self, name, prompts, images, seed):
+        return {prompt: self.shown for prompt in prompts}
+
+
+def test_a_small_build_is_made_of_many_pictures_and_a_larger_one_of_several_edits_of_each(tmp_path):
+    scenes = [(STAR, HEART), (HEART, RING), (STAR, RING), (STAR, HEART, RING)]
+    prepared = [pictured(tmp_path, "a photo of a cat", *things, place=n) for n, things in enumerate(scenes)]
+    drops = Counter()
+    few = retouch.pairs(Prepared(prepared), len(prepared), 1, 0, drops)
+    assert len({pair.provenance["retouched"]["candidate"] for pair in few}) == len(few) == len(prepared)
+    many = retouch.pairs(Prepared(prepared), 12, 1, 0, drops)
+    assert [pair.edits for pair in many[: len(few)]] == [pair.edits for pair in few]
+    assert len(many) == 12
+
+
 def test_edits_depend_on_seed_place_and_number_alone(tmp_path):
     picture = pictured(tmp_path, "a photo of a red star", STAR, HEART)
 

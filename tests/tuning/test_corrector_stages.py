@@ -61,12 +61,18 @@ def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base,
     assert plain.keys() == saved.keys()
 
 
-@pytest.mark.parametrize("attention", list(Attention))
-def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention):  # noqa: F811
+def shaken(base):  # noqa: F811
+    """The base's transformer with random weights: untrained blocks let nothing through."""
     torch.manual_seed(0)
     plain = FluxTransformer2DModel.from_pretrained(base / "transformer")
     for value in plain.parameters():
         torch.nn.init.normal_(value, std=0.2)
+    return plain
+
+
+@pytest.mark.parametrize("attention", list(Attention))
+def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention):  # noqa: F811
+    plain = shaken(base)
     model = ConditionedFluxTransformer.adopt(plain)
     options = ConditionOptions(attention=attention)
     width, words, pooled = (
@@ -93,10 +99,7 @@ def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention): 
 
 @pytest.mark.parametrize("attention", list(Attention))
 def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_block(base, attention):  # noqa: F811
-    torch.manual_seed(0)
-    plain = FluxTransformer2DModel.from_pretrained(base / "transformer")
-    for value in plain.parameters():
-        torch.nn.init.normal_(value, std=0.2)
+    plain = shaken(base)
     width, pooled = plain.config.joint_attention_dim, plain.config.pooled_projection_dim
     options = ConditionOptions(attention=attention, reduction=1)
     flawed = torch.randn(2, 64, plain.config.in_channels, requires_grad=True)
@@ -170,6 +173,7 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
     ("more", "sentence"),
     [
         ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
+        ({"data": {"unchanged": 0.1}, "condition": "none"}, r"data.unchanged needs a condition as large"),
         ({"data": {"unchanged": 0.1}}, r"data.unchanged needs a condition as large as the picture"),
         ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
     ],

@@ -174,6 +174,25 @@ def test_levels_are_pure_noise_as_often_as_asked_and_else_inside():
     assert (corrector.FlowSection().levels(4000, torch.device("cpu")) < 1).all()
 
 
+def test_training_sees_the_levels_that_are_drawn(base, shards, tmp_path):
+    asked = config(tmp_path, base, shards, 1, flow={"pure": 0.999})
+    program = corrector.CorrectorProgram(asked, corrector._pipe(asked), corpus(shards, asked), torch.device("cpu"))
+    seen, trained = [], program.modules
+
+    def recording(noisy, level, *rest):
+        seen.append(level)
+        return trained(noisy, level, *rest)
+
+    program.modules = recording
+    torch.manual_seed(0)
+    program.loss(0, program.data.batch(0, step_rng(1, 0), 2))
+    assert (seen[0] == 1).all()
+
+
+def corpus(shards, asked):
+    return TripletData(asked.data, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 2))
+
+
 def test_a_long_reflection_keeps_its_first_edits_and_says_how_many_it_lost():
     edits = [f"add a {color} star at the top" for color in ("red", "blue", "green")]
     text, lost = fitted(WORDS[1], "a photo of a star", ". ".join(edits), 24)

@@ -31,6 +31,8 @@ STILL = 0.05
 """An object wanted nearer than this share of the picture's side stays where it is."""
 REACH = 12
 """Pixels by which an object may stick out of the box that a detector drew around it."""
+UNNAMED = "black"
+"""What an object is drawn in whose colour a detector could not name."""
 SMALLEST, LARGEST = 22.0, 56.0
 Found = Mapping[str, Sequence[Detection]]
 
@@ -41,7 +43,7 @@ def things_of(graph: Graph) -> tuple[Thing, ...]:
     for node in graph:
         size = min(LARGEST, max(SMALLEST, node.size * CANVAS))
         x, y = (min(CANVAS - size / 2, max(size / 2, value * CANVAS)) for value in (node.x, node.y))
-        things.append(Thing(node.noun, node.color or "black", x, y, size))
+        things.append(Thing(node.noun, node.color or UNNAMED, x, y, size))
     return tuple(things)
 
 
@@ -156,22 +158,22 @@ def change(image: Image.Image, found: Found, wanted: Graph) -> Change | None:
     return Change(erased, things)
 
 
-def retouched(image: Image.Image, found: Found, wanted: Change) -> Image.Image:
-    """Return a picture changed so far; every other pixel stays, whatever it shows.
+def retouched(image: Image.Image, found: Found, planned: Change) -> Image.Image:
+    """Return a picture after a change; every other pixel stays, whatever it shows.
 
     Args:
         image: RGB, 128 × 128.
         found: What a detector sees in it.
-        wanted: What `change` found for this picture.
+        planned: What `change` found for this picture.
     """
     from scipy.ndimage import gaussian_filter
 
-    if not wanted.erased.any():
-        return draw_things(image.convert("RGB"), wanted.drawn)
+    if not planned.erased.any():
+        return draw_things(image.convert("RGB"), planned.drawn)
     pixels, ground = (np.asarray(part.convert("RGB"), dtype=np.float32) for part in (image, ground_of(image, found)))
-    soft = gaussian_filter(wanted.erased.astype(np.float32), 1.0)
-    mixed = pixels + np.where(wanted.erased, 1.0, soft)[..., None] * (ground - pixels)
-    return draw_things(Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8)), wanted.drawn)
+    soft = gaussian_filter(planned.erased.astype(np.float32), 1.0)
+    mixed = pixels + np.where(planned.erased, 1.0, soft)[..., None] * (ground - pixels)
+    return draw_things(Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8)), planned.drawn)
 
 
 def _whole(drawn: np.ndarray, box: Sequence[float]) -> np.ndarray:
@@ -194,7 +196,7 @@ def _whole(drawn: np.ndarray, box: Sequence[float]) -> np.ndarray:
 
 def _same(old: Node, new: Node) -> bool:
     """Return whether an object that is wanted is one that is there."""
-    return old.noun == new.noun and new.color in (old.color, old.color or "black") and way(old, new) < STILL
+    return old.noun == new.noun and new.color in (old.color, old.color or UNNAMED) and way(old, new) < STILL
 
 
 def _overlap(first: Sequence[float], second: Sequence[float]) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError, MisuseError
-from reflectionflow.genref.index import index_of, readable
+from reflectionflow.genref.index import Index, index_of, readable
 from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
 from reflectionflow.models.corrector import LORA, TRANSFORMER
@@ -130,7 +130,7 @@ class CorrectorConfig(Section):
             raise ValueError(f"[layout] reads pictures of Scenes: set data.cache = true and data.size = {CANVAS}")
         if self.distil and self.lora.rank:
             raise ValueError("[distil] is for a corrector with all weights tuned: set lora.rank = 0")
-        if self.data.unchanged and self.condition != "none" and self.condition.reduction > 1:
+        if self.data.unchanged and (self.condition == "none" or self.condition.reduction > 1):
             raise ValueError("data.unchanged needs a condition as large as the picture: set condition.reduction = 1")
         return self
 
@@ -348,18 +348,7 @@ def run(
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    broken: Counter[str] = Counter()
-    paths = [shard for folder in config.data.shards for shard in shards_of(Path(folder))]
-    index = readable(index_of(paths), broken)
-    if broken:
-        say(broken_sentence(broken))
-    if not len(index):
-        raise MisuseError(f"No sample of {', '.join(config.data.shards)} can be read; build or fetch it again.")
-    strange = sorted(set(config.data.mixture) - set(index.subsets) - set(PUBLISHED))
-    if strange:
-        raise MisuseError(
-            f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
-        )
+    index = _index(config.data, say)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
     pipe = _pipe(config)
@@ -390,6 +379,27 @@ def run(
     else:
         save(program, Path(config.run.output), name)
     return metrics
+
+
+def _index(section: TripletSection, say: Callable[[str], None]) -> Index:
+    """Return the samples that can be read, and say what is left out.
+
+    Raises:
+        MisuseError: if there are none, or the mixture names others.
+    """
+    broken: Counter[str] = Counter()
+    paths = [shard for folder in section.shards for shard in shards_of(Path(folder))]
+    index = readable(index_of(paths), broken)
+    if broken:
+        say(broken_sentence(broken))
+    if not len(index):
+        raise MisuseError(f"No sample of {', '.join(section.shards)} can be read; build or fetch it again.")
+    strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
+    if strange:
+        raise MisuseError(
+            f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
+        )
+    return index
 
 
 def _pipe(config: CorrectorConfig) -> Any:

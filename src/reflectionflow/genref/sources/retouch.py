@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 import numpy as np
 from PIL import Image
@@ -47,10 +47,14 @@ def pairs(pool: Pool, wanted: int, size: int, seed: int, drops: Counter[str]) ->
             break
         painted = pool.pictures(f"rule-{turn}", list(chosen), rule.IMAGES, seed)
         shown = [(chosen[prompt], picture) for prompt, pictures in painted.items() for picture in pictures]
-        made = [of_picture(metadata, picture, seed, number, drops) for number, (metadata, picture) in enumerate(shown)]
+        made = [
+            of_picture(metadata, picture, seed, number, drops)
+            for number, (metadata, picture) in enumerate(shown, turn * size * rule.IMAGES)
+        ]
         # First one pair of every picture, then the next: a small build is made of many pictures.
-        found += [pair for pairs in zip_longest(*made) for pair in pairs if pair is not None]
-    return found[:wanted]
+        row_by_row = (pair for row in zip_longest(*made) for pair in row if pair is not None)
+        found += islice(row_by_row, wanted - len(found))
+    return found
 
 
 def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, drops: Counter[str]) -> Iterator[Pair]:
