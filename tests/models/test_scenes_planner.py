@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,5 +67,7 @@ def test_its_edits_lead_from_the_models_list_to_the_prompt():
         assert graph is not None, said.raw
         assert plan.edits == repair(parse(prompt), graph).edits
         assert (plan.raw, plan.reflector) == (said.raw, f"planner:{model.name}")
+    wrong = replace(own[0], raw="a red star at the left. remove the red star", edits=("remove the red star",))
+    assert planner._planned(asked[0], wrong).edits == ("change the color of the star from red to green",)
     assert planned[2].edits == own[2].edits, "a free prompt gets the model's own edits"
     assert {plan.candidate for plan in planned} == {item.id for item in asked}
