@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from reflectionflow.genref.edits import Edit, Name, Verb, carried_out, carry_out, overlap, parse_edit, preserved
 from reflectionflow.genref.graph import Node, graph_of
-from reflectionflow.genref.sources.editing import PRIORS, VERBS, edit
+from reflectionflow.genref.sources.editing import MOST, PRIORS, SMALL, VERBS, edit, pairs
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.world import draw_scene
@@ -55,3 +57,53 @@ def test_objects_that_moved_or_changed_colour_are_not_preserved():
     assert preserved(gone, (star, heart), (Node("star", "red", 0.4, 0.5, 0.3),)) == (0, 1)
     assert overlap(star, star) == pytest.approx(1)
     assert overlap(star, heart) == 0
+
+
+def scenes_of(found):
+    return Counter(pair.provenance["number"] for pair in found)
+
+
+@pytest.mark.parametrize("wanted", [1, SMALL - 1, 3 * SMALL])
+def test_as_many_pairs_as_asked_for_and_the_same_again(wanted):
+    found = pairs(wanted, 7, Counter())
+    again = pairs(wanted, 7, Counter())
+    assert len(found) == wanted
+    assert [(pair.prompt, pair.edits, pair.flawed_graph) for pair in found] == [
+        (pair.prompt, pair.edits, pair.flawed_graph) for pair in again
+    ]
+    assert [(pair.prompt, pair.edits) for pair in pairs(wanted, 8, Counter())] != [
+        (pair.prompt, pair.edits) for pair in found
+    ]
+
+
+def test_a_small_build_shows_each_scene_once_with_every_verb():
+    found = pairs(100, 3, Counter())
+    assert set(scenes_of(found).values()) == {1}
+    counts = Counter(pair.provenance["verb"] for pair in found)
+    assert counts == dict.fromkeys(VERBS, 20)
+
+
+def test_a_large_build_edits_a_scene_many_ways_and_undoes_every_edit():
+    found = pairs(MOST * SMALL, 3, Counter())
+    assert max(scenes_of(found).values()) == MOST
+    assert len({(pair.flawed_graph, pair.edits) for pair in found}) == len(found)
+    ways = {(pair.flawed_graph, pair.enhanced_graph) for pair in found}
+    assert sum((after, before) in ways for before, after in ways) > 0.7 * len(ways)
+    pictures = {graph for way in ways for graph in way}
+    assert len(pictures) < 0.7 * len(found), "most pictures belong to several pairs"
+
+
+def test_each_pair_says_one_edit_that_leads_from_one_picture_to_the_other():
+    for pair in pairs(3 * SMALL, 5, Counter()):
+        (said,) = pair.edits
+        parsed = parse_edit(said)
+        assert parsed is not None
+        assert carried_out(parsed, pair.flawed_graph, pair.enhanced_graph), (said, pair.provenance)
+
+
+def test_nothing_that_is_held_out_is_drawn_or_comes_about_by_an_edit():
+    from reflectionflow.scenes.splits import held_out_colors
+
+    for pair in pairs(1000, 9, Counter()):
+        shown = {(node.noun, node.color) for graph in (pair.flawed_graph, pair.enhanced_graph) for node in graph}
+        assert not shown & held_out_colors()

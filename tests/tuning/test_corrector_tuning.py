@@ -25,7 +25,7 @@ from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.loop import step_rng
-from reflectionflow.tuning.pair_latents import cached
+from reflectionflow.tuning.pair_latents import KNOWN, Remembered, cached
 from reflectionflow.tuning.triplets import PUBLISHED, Pixels, TripletData, TripletSection, fitted, mixture, same_crop
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.types import Recipe
@@ -231,6 +231,42 @@ def test_latents_are_encoded_anew_for_other_pictures_and_after_a_crash(shards, t
     shard.write_bytes(shard.read_bytes().ljust(shards_of(shards)[0].stat().st_size, b"\0"))
     index = index_of([shard])
     assert not np.array_equal(latents(1), first)
+
+
+def test_a_picture_that_several_samples_share_is_encoded_once_and_found_again():
+    asked = []
+
+    def mean(pictures):
+        asked.extend(picture[0, 0, 0] for picture in pictures)
+        return pictures.astype(np.float16).mean((1, 2, 3))
+
+    def picture(value, side=4):
+        return np.full((side, side, 3), value, dtype=np.uint8)
+
+    encoded = Remembered(mean)
+    assert encoded([picture(3), picture(5), picture(3)]).tolist() == [3, 5, 3]
+    assert encoded([picture(5), picture(7)]).tolist() == [5, 7]
+    assert asked == [3, 5, 7]
+    assert encoded([picture(3, side=2)]).tolist() == [3]
+    assert asked == [3, 5, 7, 3], "a smaller picture of the same colour is another one"
+
+
+def test_only_the_last_pictures_are_remembered_and_one_that_is_seen_again_stays():
+    asked = []
+
+    def first(pictures):
+        asked.extend(int(picture[0, 0, 0]) * 256 + int(picture[0, 0, 1]) for picture in pictures)
+        return pictures[:, 0, 0].astype(np.int64) @ np.array([256, 1, 0])
+
+    def shown(number):
+        return np.array([[[number // 256, number % 256, 0]]], dtype=np.uint8)
+
+    remembered = Remembered(first)
+    for number in range(2 * KNOWN):
+        assert remembered([shown(0), shown(number)]).tolist() == [0, number]
+    assert asked == list(range(2 * KNOWN)), "the one that comes again and again is asked for once"
+    remembered([shown(1)])
+    assert asked[-1] == 1, "one that was long ago is asked for again"
 
 
 @pytest.mark.parametrize("keep_out", [0, 2, 15, 20])

@@ -362,7 +362,8 @@ def run(
         pipe.vae.to(PartialState().device)
         with main_process_first():
             kept = Path(config.data.latents or config.run.state)
-            source = cached(_encoder(pipe.vae), pixels, index, kept, name, encoding, _looking(config))
+            encode = _encoder(pipe.vae, config.run.precision)
+            source = cached(encode, pixels, index, kept, name, encoding, _looking(config))
     if options is None:
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
@@ -438,12 +439,13 @@ def _looking(config: CorrectorConfig) -> Looking | None:
     return Looking(detector.name, detected_layouts(detector))
 
 
-def _encoder(vae: Any) -> Callable[[np.ndarray], torch.Tensor]:
-    """Return what takes uint8 pictures to latents on the autoencoder's device."""
+def _encoder(vae: Any, precision: str) -> Callable[[np.ndarray], torch.Tensor]:
+    """Return what takes uint8 pictures to latents on the autoencoder's device, in the precision of training."""
     import torch
 
     def encode(pictures: np.ndarray) -> torch.Tensor:
-        with torch.no_grad():
+        # On a CPU three times as fast in bf16; pictures decoded again lose 0.01 dB (docs/log.md).
+        with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16, enabled=precision == "bf16"):
             return encoded(vae, torch.from_numpy(pictures).to(vae.device))
 
     return encode

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 64
+KNOWN = 1024
+"""Pictures whose latents are kept at hand while others are encoded."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +115,44 @@ def _encode(
     rng = np.random.default_rng(0)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _arrays(looking)}
     texts: list[tuple[str, str, str]] = []
+
+    def latents(pictures: np.ndarray) -> np.ndarray:
+        found: np.ndarray = encode(pictures).float().cpu().numpy().astype(np.float16)
+        return found
+
+    encoded = Remembered(latents)
+    seen = None if looking is None else Remembered(looking.look)
     for start in range(0, len(entries), CHUNK):
         found = [_read(pixels, entry, rng) for entry in entries[start : start + CHUNK]]
-        if looking:
-            parts["layout"].append(looking.look(np.stack([item.good for item in found])))
+        if seen is not None:
+            parts["layout"].append(seen([item.good for item in found]))
         for name in ("good", "bad"):
-            latents = encode(np.stack([getattr(item, name) for item in found]))
-            parts[name].append(latents.float().cpu().numpy().astype(np.float16))
+            parts[name].append(encoded([getattr(item, name) for item in found]))
         texts += [(item.prompt, item.reflection, item.subset) for item in found]
         report(len(texts), len(entries))
-    parts["bad"].append(encode(found[0].black[None]).float().cpu().numpy().astype(np.float16))
+    parts["bad"].append(latents(found[0].black[None]))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}, texts
+
+
+class Remembered:
+    """A function of pictures that is asked once for each of the last pictures: samples of one scene share them."""
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._function = function
+        self._known: OrderedDict[bytes, np.ndarray] = OrderedDict()
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Return what the function says of uint8 pictures [h, w, 3] of one size, stacked."""
+        names = [sha256(repr(picture.shape).encode() + picture.tobytes()).digest() for picture in pictures]
+        missing = {name: picture for name, picture in zip(names, pictures, strict=True) if name not in self._known}
+        if missing:
+            self._known.update(zip(missing, self._function(np.stack([*missing.values()])), strict=True))
+        for name in names:
+            self._known.move_to_end(name)
+        answers = np.stack([self._known[name] for name in names])
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return answers
 
 
 def _read(pixels: Pixels, entry: Entry, rng: np.random.Generator) -> Material:

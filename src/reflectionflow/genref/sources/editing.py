@@ -7,8 +7,10 @@ edit open: it names only what stays, so that a corrector learns to obey the refl
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -27,6 +29,11 @@ from reflectionflow.scenes.world import Priors, Scene, draw_color, draw_scene, p
 Rng = np.random.Generator
 PRIORS = Priors(kind_weights=(2.0, 2.0, 6.0, 4.0, 1.0))
 VERBS = ("add", "remove", "recolour", "replace", "move")
+UNDONE = {"add": "remove", "remove": "add"}
+MOST = 12
+"""Pairs of a scene."""
+SMALL = 250
+"""Builds of fewer triplets than twice this show a scene once."""
 OPEN = 0.5
 """Share of the pairs whose prompt leaves the edit open, where something stays that it can name."""
 
@@ -92,25 +99,51 @@ def prompt_of(before: Scene, after: Scene, rng: Rng) -> tuple[str, bool]:
 
 
 def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
-    """Return `wanted` pairs, the five verbs in turn."""
+    """Return `wanted` pairs of rendered scenes; in a small build the five verbs in turn.
+
+    A large build edits each scene several times, and each edit is also undone: a picture beside many reflections cannot
+    be learnt by heart, and it needs to be drawn and encoded only once.
+    """
     found: list[Pair] = []
+    counts = Counter(dict.fromkeys(VERBS, 0))
+    most = min(MOST, max(1, wanted // SMALL))
     number = 0
     while len(found) < wanted:
         rng = np.random.default_rng([seed, number, 11])
-        verb = VERBS[len(found) % len(VERBS)]
-        number += 1
         before = draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())
-        after = edit(verb, before, rng)
+        rarest = sorted(VERBS, key=lambda verb: counts[verb])[: 1 if most == 1 else None]
+        for verb, pair in islice(_of_scene(before, rarest, rng, number, drops), min(most, wanted - len(found))):
+            found.append(pair)
+            counts[verb] += 1
+        number += 1
+    return found
+
+
+def _of_scene(
+    scene: Scene, verbs: Sequence[str], rng: Rng, number: int, drops: Counter[str]
+) -> Iterator[tuple[str, Pair]]:
+    """Yield edits of a scene, the given verbs in turn, each followed by its undoing."""
+    told = set()
+    for verb in islice(cycle(verbs), MOST):
+        after = edit(verb, scene, rng)
         if after is None or not allowed(after):
             drops["the scene does not allow the edit"] += 1
             continue
-        graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
-        edits = edits_of(*graphs)
-        if not clear(edits, graphs[0]):
-            drops["the edit cannot be said in one sentence that asks for something"] += 1
-            continue
-        prompt, leaves_open = prompt_of(before, after, rng)
-        about = {"verb": verb, "open": leaves_open, "number": number - 1}
-        pictures = partial(render, before), partial(render, after)
-        found.append(Pair(prompt, *pictures, *graphs, edits, "editing", None, about))
-    return found
+        for name, first, second in ((verb, scene, after), (UNDONE.get(verb, verb), after, scene)):
+            pair = _pair(name, first, second, rng, number)
+            if pair is None:
+                drops["the edit cannot be said in one sentence that asks for something"] += 1
+            elif (pair.flawed_graph, pair.edits) not in told:
+                told.add((pair.flawed_graph, pair.edits))
+                yield name, pair
+
+
+def _pair(verb: str, before: Scene, after: Scene, rng: Rng, number: int) -> Pair | None:
+    """Return the pair; none where the edit cannot be said in one sentence that asks for something."""
+    graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
+    edits = edits_of(*graphs)
+    if not clear(edits, graphs[0]):
+        return None
+    prompt, leaves_open = prompt_of(before, after, rng)
+    about = {"verb": verb, "open": leaves_open, "number": number}
+    return Pair(prompt, partial(render, before), partial(render, after), *graphs, edits, "editing", None, about)
