@@ -224,6 +224,15 @@ def test_a_reward_head_is_tuned_calibrated_and_judges(tmp_path, base, shards):
         details_of(base)
 
 
+@pytest.mark.parametrize("program", [reflector, verifier])
+def test_a_missing_base_is_refused_before_pictures_are_read(tmp_path, program):
+    name = verifier.VerifierConfig if program is verifier else reflector.VlmConfig
+    more = {"base": {"checkpoint": str(tmp_path / "nowhere")}, "data": {"pool": (str(tmp_path / "no pool"),)}}
+    settings = smoke(tmp_path, name, 1, **more | ({} if program is verifier else {"shape": None}))
+    with pytest.raises(CheckpointError, match="nowhere"):  # and not of the pool, which is no better
+        program.run(settings, lambda _: None, lambda *_: None)
+
+
 def test_a_calibrated_reward_is_a_probability():
     from reflectionflow.models.clip import SigmoidCalibration
 

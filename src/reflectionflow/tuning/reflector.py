@@ -262,9 +262,9 @@ def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    vl = model_of(config, PartialState().device)  # first: repainting and labelling pictures takes minutes
     with main_process_first():
         sources = sources_of(config, preparing)
-    vl = model_of(config, PartialState().device)
     if PartialState().device.type == "cpu":
         vl.model.set_attn_implementation(EAGER)
     program = VlmProgram(config, vl, sources)

@@ -267,9 +267,9 @@ def run(
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    vl, network = network_of(config, PartialState().device)  # first: reading and labelling pictures takes minutes
     with main_process_first():
         sources = sources_of(config, preparing)
-    vl, network = network_of(config, PartialState().device)
     program = VerifierProgram(config, vl, network, sources)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
