@@ -83,15 +83,28 @@ def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_oth
     assert set(names) == {path.name for path in (ROOT / "configs" / "tuning" / "smoke").glob("*.toml")}
 
 
-def test_two_processes_share_a_batch_and_save_one_model(tmp_path):
+SHIPPED = ROOT / "src" / "reflectionflow" / "scenes" / "checkpoints" / "generator"
+
+
+@pytest.mark.parametrize(("stage", "config"), [("vae", "scenes-vae"), ("corrector", "scenes")])
+def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    config = str(ROOT / "configs" / "tuning" / "smoke" / "scenes-vae.toml")
-    changes = ["--set", f"run.state={tmp_path / 'state'}", "--set", f"run.output={tmp_path / 'model'}"]
+    changes = {"run.state": tmp_path / "state", "run.output": tmp_path / "model", "run.steps": 4}
+    if stage == "corrector":
+        build = ["genref", "build", "--source", "editing", "--triplets", "12", "--out", str(tmp_path / "genref")]
+        assert CliRunner().invoke(app, build).exit_code == 0
+        changes |= {"base.checkpoint": SHIPPED, "base.start": SHIPPED, "data.shards": tmp_path / "genref"}
     done = subprocess.run(
-        [*launch, "-m", "reflectionflow", "tune", "vae", config, *changes],
+        [
+            *[*launch, "-m", "reflectionflow", "tune", stage, str(ROOT / "configs/tuning/smoke" / f"{config}.toml")],
+            *[word for name, value in changes.items() for word in ("--set", f"{name}={value}")],
+        ],
         capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "state" / "step-4" / "losses.json").read_text())) == 4
-    assert (tmp_path / "model" / "diffusion_pytorch_model.safetensors").is_file()
+    assert (tmp_path / "state" / "step-4" / "random_states_1.pkl").is_file(), "the second process took part"
+    assert list((tmp_path / "model").rglob("diffusion_pytorch_model.safetensors"))
     assert done.stderr.count("Saved to") == 1
+    assert done.stderr.count("4 of 4 steps") == 1
+    assert not [line for line in done.stderr.splitlines() if "transformers" in line or "experimental" in line]

@@ -34,7 +34,7 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.pair_latents import Looking, cached
 from reflectionflow.tuning.saving import save_pipeline, tidy_config
 from reflectionflow.tuning.triplets import (
@@ -342,7 +342,6 @@ def run(
         MisuseError: if there are no shards or none of their samples is readable.
     """
     import torch
-    from accelerate import PartialState
 
     from reflectionflow.models.flux import read_details
 
@@ -359,7 +358,7 @@ def run(
     source: Source = pixels
     name = read_details(Path(config.base.checkpoint))[0]
     if config.data.cache:
-        pipe.vae.to(PartialState().device)
+        pipe.vae.to(processes().device)
         with main_process_first():
             kept = Path(config.data.latents or config.run.state)
             encode = _encoder(pipe.vae, config.run.precision)
@@ -367,9 +366,9 @@ def run(
     if options is None:
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
-    program = CorrectorProgram(config, pipe, data, PartialState().device)
+    program = CorrectorProgram(config, pipe, data, processes().device)
     if frozen is not None:
-        frozen.to(PartialState().device)
+        frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
@@ -410,21 +409,22 @@ def _pipe(config: CorrectorConfig) -> Any:
         CheckpointError: if it cannot be read, or what training starts with.
     """
     import torch
-    from accelerate import PartialState
-    from diffusers import FluxPipeline
-
-    from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
 
     folder = Path(config.base.checkpoint)
-    kind = FluxPipeline if config.condition == "none" else FluxReflectionPipeline
     try:
-        with quiet("transformers", "diffusers"):
+        with quiet("transformers", "diffusers"):  # they warn when they are imported, too
+            from diffusers import FluxPipeline
+
+            from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
+
+            kind = FluxPipeline if config.condition == "none" else FluxReflectionPipeline
             pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
-    if PartialState().device.type == "cpu":
+    if processes().device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
-        pipe.transformer.set_attention_backend("_native_math")
+        with quiet("diffusers"):
+            pipe.transformer.set_attention_backend("_native_math")
     first = config.base.start or (config.distil.teacher if config.distil else None)
     if first is not None:
         begin_with(pipe.transformer, Path(first))

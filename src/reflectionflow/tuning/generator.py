@@ -27,7 +27,7 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.layout import LayoutSection, layout, layout_loss, watched
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
 
@@ -167,7 +167,9 @@ def _start_at_identity(transformer: Any) -> None:
 def denoiser(parts: Mapping[str, Any]) -> torch.nn.Module:
     """Wrap transformer and text encoders so that one `forward` goes from token ids to the predicted velocity."""
     import torch
-    from diffusers import FluxPipeline
+
+    with quiet("transformers", "diffusers"):  # they warn when they are imported
+        from diffusers import FluxPipeline
 
     class Denoiser(torch.nn.Module):
         def __init__(self) -> None:
@@ -348,10 +350,11 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         CheckpointError: if the folder is no complete `FluxPipeline`.
     """
     import torch
-    from diffusers import FluxPipeline
 
     try:
         with quiet("transformers", "diffusers"):
+            from diffusers import FluxPipeline
+
             pipe = FluxPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
@@ -378,9 +381,9 @@ def _starting_parts(config: GeneratorConfig, latent_channels: int) -> dict[str, 
 
 def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     """Save a plain `FluxPipeline` in bf16: it loads without this package."""
-    from diffusers import FluxPipeline
-
     with quiet("transformers", "diffusers"):
+        from diffusers import FluxPipeline
+
         pipe = FluxPipeline(vae=vae, **{name: part for name, part in parts.items() if name != "vae"})
     save_pipeline(pipe, output)
     write_manifest(
@@ -398,7 +401,6 @@ def run(
         CheckpointError: if the autoencoder, the teacher or what training starts with cannot be read or does not fit.
     """
     import torch
-    from accelerate import PartialState
     from diffusers import AutoencoderKL
 
     if config.run.threads:
@@ -409,7 +411,7 @@ def run(
         raise CheckpointError(
             f"{config.data.vae} holds no autoencoder; train it with scenes-vae.toml first."
         ) from error
-    vae = vae.to(PartialState().device).eval().requires_grad_(False)
+    vae = vae.to(processes().device).eval().requires_grad_(False)
     torch.manual_seed(config.run.seed)
     # All that may be refused is read before thirty thousand scenes are encoded.
     parts = _starting_parts(config, vae.config["latent_channels"])
@@ -422,7 +424,8 @@ def run(
         )
     if vae.device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
-        parts["transformer"].set_attention_backend("_native_math")
+        with quiet("diffusers"):
+            parts["transformer"].set_attention_backend("_native_math")
     program = GeneratorProgram(config, parts, vae, latents)
     if frozen is not None:
         teacher: Any = denoiser(frozen).to(vae.device).requires_grad_(False)

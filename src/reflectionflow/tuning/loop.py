@@ -26,6 +26,7 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
 
 CHECKPOINT = re.compile(r"^step-(\d+)$")
 
@@ -108,19 +109,26 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processes() -> PartialState:
+    """Return which of the launcher's processes this is, and its device; also of several on a CPU.
+
+    Whoever asks first decides for all: without the flag, processes on a CPU would each train a model of their own.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def is_main_process() -> bool:
     """Return whether this is the process that saves; the only one unless a launcher started several."""
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
+    return bool(processes().is_main_process)
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """Let the main process do something that leaves a file before the others read it."""
-    from accelerate import PartialState
-
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         yield
 
 
@@ -303,7 +311,8 @@ class _Log:
         shown = {name: float(value) for name, value in numbers.items()}
         self._accelerator.log({"loss": self._losses[-1], "seconds per step": spent, **shown}, step=step)
         left = self._pace * (self._run.steps - step - 1)
-        self._report(Progress(step + 1, self._run.steps, self._losses[-1], self._pace, left))
+        if self._accelerator.is_main_process:
+            self._report(Progress(step + 1, self._run.steps, self._losses[-1], self._pace, left))
 
     def flush(self) -> None:
         """Move what is kept to the list of losses.

@@ -26,7 +26,7 @@ from reflectionflow.prompts.vlm import WORDINGS, Wording
 from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.repaint import repainted
 from reflectionflow.tuning.saving import tidy_config
 from reflectionflow.tuning.vlm_data import (
@@ -258,14 +258,13 @@ def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report
         MisuseError: if there is nothing to learn from.
     """
     import torch
-    from accelerate import PartialState
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    vl = model_of(config, PartialState().device)  # first: repainting and labelling pictures takes minutes
+    vl = model_of(config, processes().device)  # first: repainting and labelling pictures takes minutes
     with main_process_first():
         sources = sources_of(config, preparing)
-    if PartialState().device.type == "cpu":
+    if processes().device.type == "cpu":
         vl.model.set_attn_implementation(EAGER)
     program = VlmProgram(config, vl, sources)
     train(program, config.run, config.optimiser, report)

@@ -22,6 +22,7 @@ from reflectionflow.scenes.captions import detailed_caption
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
 from reflectionflow.tuning.config import Section
+from reflectionflow.tuning.loop import processes
 
 BATCH = 16
 STEPS = 12
@@ -79,15 +80,15 @@ def repainted(section: RepaintSection, seed: int, folder: Path, report: Callable
 def _painter(section: RepaintSection) -> Callable[[tuple[Scene, ...], np.random.Generator], np.ndarray]:
     """Load the generator as an image-to-image pipeline; return what repaints a batch of scenes."""
     import torch
-    from accelerate import PartialState
-    from diffusers import FluxImg2ImgPipeline
 
     try:
         with quiet("transformers", "diffusers"):
+            from diffusers import FluxImg2ImgPipeline
+
             pipe = FluxImg2ImgPipeline.from_pretrained(section.generator, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{section.generator} holds no complete FluxPipeline ({error}).") from error
-    pipe.to(PartialState().device)
+    pipe.to(processes().device)
     pipe.set_progress_bar_config(disable=True)
 
     def paint(scenes: tuple[Scene, ...], rng: np.random.Generator) -> np.ndarray:

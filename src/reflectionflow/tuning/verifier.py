@@ -27,7 +27,7 @@ from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.clip_data import PictureSection
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.metrics import auroc
 from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs, Pair, PairData, PairSource, TripletPairs
 from reflectionflow.tuning.preference import INVALID, TIE, PreferenceLoss, logistic_fit, loss_named, preference_loss
@@ -263,11 +263,10 @@ def run(
         MisuseError: if there is nothing to learn from, or the rewards cannot be calibrated.
     """
     import torch
-    from accelerate import PartialState
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    vl, network = network_of(config, PartialState().device)  # first: reading and labelling pictures takes minutes
+    vl, network = network_of(config, processes().device)  # first: reading and labelling pictures takes minutes
     with main_process_first():
         sources = sources_of(config, preparing)
     program = VerifierProgram(config, vl, network, sources)
