@@ -54,14 +54,14 @@ class Table:
 
 def number(value: float) -> str:
     """Return a share with three digits, a dash where there is none."""
-    return NONE if np.isnan(value) else f"{value:.3f}"
+    return NONE if np.isnan(value) else f"{value:z.3f}"
 
 
 def shown(value: Estimate, sign: bool = False) -> str:
     """Return a number with its 95 % interval."""
     if np.isnan(value.value):
         return NONE
-    form = "+.3f" if sign else ".3f"
+    form = "+z.3f" if sign else "z.3f"
     return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
@@ -211,6 +212,12 @@ def test_a_reward_head_is_tuned_calibrated_and_judges(tmp_path, base, shards):
     assert {"rendered pairs", "triplets pairs"} <= set(metrics)
     head = tmp_path / "model"
     assert problems(head) == []
+    adapter = (head / "adapter_config.json").read_text("utf-8")
+    assert str(tmp_path) not in adapter
+    assert str(base) not in adapter, "the folder of whoever trained it is nobody's business"
+    assert json.loads(adapter)["base_model_name_or_path"] == read_manifest(head).details["base"]
+    with safe_open(head / "adapter_model.safetensors", "pt") as weights:
+        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"BF16"}  # noqa: SIM118
     model = RewardVerifier(base, head, ScenesRewardOptions(checkpoint=base, reward=head))
     asked = [question(), question("a photo of two hearts"), question("a photo of a blue heart below a red star")]
     together = model.judge(asked)

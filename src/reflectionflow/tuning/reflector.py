@@ -28,7 +28,7 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.repaint import repainted
-from reflectionflow.tuning.saving import tidy_config
+from reflectionflow.tuning.saving import save_adapter, tidy_config
 from reflectionflow.tuning.vlm_data import (
     DataSection,
     Painted,
@@ -228,9 +228,8 @@ def save(program: VlmProgram, output: Path) -> None:
         save_model(vl, output)
         write_manifest(output, name=NAME, wording=program.wording.name)
         return
-    with quiet("transformers"):
-        vl.model.save_pretrained(output, safe_serialization=True)
     told = own_identity(Path(base.checkpoint), None)
+    save_adapter(vl.model, output, told)
     write_manifest(output, name=LORA_NAME, wording=program.wording.name, base=told)
 
 

@@ -25,6 +25,21 @@ def tidy_config(file: Path, **values: str) -> None:
     file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
+def save_adapter(model: Any, output: Path, base: str) -> None:
+    """Save a model's LoRA in bf16, under PEFT's names.
+
+    Args:
+        model: A transformers model with an adapter; it is in bf16 afterwards.
+        output: The folder.
+        base: Which model it belongs to, told instead of the folder that one was loaded from.
+    """
+    import torch
+
+    with quiet("transformers"):
+        model.to("cpu", torch.bfloat16).save_pretrained(output, safe_serialization=True)
+    tidy_config(output / "adapter_config.json", base_model_name_or_path=base)
+
+
 def save_pipeline(pipe: Any, output: Path) -> None:
     """Save a plain `FluxPipeline` in bf16: it loads without this package."""
     import torch

@@ -18,7 +18,6 @@ from pydantic import Field, field_validator, model_validator
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.index import index_of, readable
 from reflectionflow.genref.shards import shards_of
-from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.models.qwen_vl import own_identity, wording_of
 from reflectionflow.models.reward import HEAD
@@ -32,6 +31,7 @@ from reflectionflow.tuning.metrics import auroc
 from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs, Pair, PairData, PairSource, TripletPairs
 from reflectionflow.tuning.preference import INVALID, TIE, PreferenceLoss, logistic_fit, loss_named, preference_loss
 from reflectionflow.tuning.reflector import TARGETS, BaseSection, adapted
+from reflectionflow.tuning.saving import save_adapter
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.tuning.vlm_pool import labelled
 
@@ -235,18 +235,18 @@ def _labelled(pairs: list[Pair], first: np.ndarray, second: np.ndarray) -> tuple
 
 
 def save(program: VerifierProgram, network: RewardNetwork, calibration: tuple[float, float], output: Path) -> None:
-    """Save LoRA and head with a manifest that names backbone, wording, loss and calibration."""
+    """Save LoRA (bf16) and head with a manifest that names backbone, wording, loss and calibration."""
     from safetensors.torch import save_file
 
     output.mkdir(parents=True, exist_ok=True)
-    with quiet("transformers"):
-        program.vl.model.save_pretrained(output, safe_serialization=True)
+    base = own_identity(Path(program.config.base.checkpoint), None)
+    save_adapter(program.vl.model, output, base)
     save_file(network.own_weights(), output / HEAD)
     scale, bias = (round(value, 6) for value in calibration)
     write_manifest(
         output,
         name=program.config.reward.name,
-        base=own_identity(Path(program.config.base.checkpoint), None),
+        base=base,
         wording=program.wording.name,
         loss=program.config.reward.loss,
         calibration={"kind": "sigmoid", "scale": scale, "bias": bias},

@@ -87,12 +87,12 @@ def number(value: float, digits: int = 2) -> str:
     """Return a share or a ratio in words; a dash for what is no number."""
     if math.isnan(value):
         return "–"
-    return "never" if math.isinf(value) else f"{value:.{digits}f}"
+    return "never" if math.isinf(value) else f"{value:z.{digits}f}"
 
 
 def signed(value: float) -> str:
     """Return a difference in words, with its sign."""
-    return "–" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+    return "–" if math.isnan(value) else f"{value:+z.2f}".replace("-", "−")
 
 
 def score(estimate: Estimate, *, tinted: bool = False, link: str = "") -> Cell:

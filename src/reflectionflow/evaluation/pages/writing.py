@@ -162,7 +162,7 @@ def _headlines(about: About, found: Tables) -> list[Headline]:
         told = (
             ""
             if gain is None
-            else f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] over {about.methods[0].name}"
+            else f"{gain.value:+z.2f} [{gain.low:+z.2f}, {gain.high:+z.2f}] over {about.methods[0].name}"
         )
         interval = f"{number(last.low)} to {number(last.high)}"
         lines.append(Headline(item.method, number(last.value), interval, told.replace("-", "−")))
