@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 CONFIGS ?= configs/tuning
 GENREF ?= training/genref
 TRIPLETS ?= 9000
+EDITS ?= 90000
+RETOUCHES ?= 20000
 PROMPT ?= a photo of an orange square and a blue star
 IMAGES ?= 16
 LIMIT ?= 25
@@ -13,6 +15,7 @@ COMPOSITE ?= 100
 SEEDS ?= 2
 PICK_BY ?= scenes-vlm
 OUT ?= paper
+SHARDS := 'data.shards=["$(GENREF)","$(GENREF)-edits","$(GENREF)-retouches"]'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow check format models paper clean
@@ -50,20 +53,22 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-models: $(READY) ## Train the Scenes models from nothing (about seven hours on two cores; resumable).
+models: $(READY) ## Train the Scenes models from nothing (about ten hours on two cores; resumable).
 	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, corrector, its distillation,"
-	@echo "vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) triplets."
-	@echo "Expect about seven hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
+	@echo "vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) + $(EDITS) + $(RETOUCHES) triplets."
+	@echo "Expect about ten hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
 	@$(BIN)/reflectionflow tune detector $(CONFIGS)/scenes-detector.toml
 	@$(BIN)/reflectionflow tune clip $(CONFIGS)/scenes-clip.toml
 	@$(BIN)/reflectionflow genref build --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
-	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set data.shards=$(GENREF)
-	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes-corrector-distil.toml --set data.shards=$(GENREF)
-	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)"]'
-	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)"]'
+	@$(BIN)/reflectionflow genref build --source editing --triplets $(EDITS) --seed 11 --out $(GENREF)-edits
+	@$(BIN)/reflectionflow genref build --source retouch --triplets $(RETOUCHES) --seed 21 --out $(GENREF)-retouches
+	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set $(SHARDS)
+	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes-corrector-distil.toml --set $(SHARDS)
+	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'
+	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'
 
 paper: $(READY) ## Make the paper's tables and figures at Scenes scale (resumable; IMAGES, LIMIT, COMPOSITE, SEEDS, OUT).
 	@$(BIN)/reflectionflow paper --stack scenes --per-tag $(LIMIT) --composite $(COMPOSITE) --images $(IMAGES) \
