@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,7 +145,8 @@ def _training(name: str, steps: int) -> Iterator[_Bars]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
     console = Console(stderr=True)
-    tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
+    if os.environ.get("RANK", "0") == "0":  # one of several processes that a launcher started
+        tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
     if not console.is_terminal:
         yield _Bars(_lines())
         return
