@@ -7,10 +7,10 @@ edit open: it names only what stays, so that a corrector learns to obey the refl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 
 import numpy as np
 
@@ -30,8 +30,12 @@ Rng = np.random.Generator
 PRIORS = Priors(kind_weights=(2.0, 2.0, 6.0, 4.0, 1.0))
 VERBS = ("add", "remove", "recolour", "replace", "move")
 UNDONE = {"add": "remove", "remove": "add"}
+SEVERAL = "several"
 MOST = 12
-"""Pairs of a scene."""
+"""Pairs of a scene with one edit."""
+TOGETHER = 8
+"""Pairs of a scene with several edits at once."""
+MOST_EDITS = 4
 SMALL = 250
 """Builds of fewer triplets than twice this show a scene once."""
 OPEN = 0.5
@@ -76,10 +80,10 @@ def _placed_anew(scene: Scene, rng: Rng, place: int | None) -> Scene | None:
     return replace(scene, things=things)
 
 
-def clear(edits: tuple[str, ...], before: Graph) -> bool:
-    """Return whether there is one edit, and the picture does not show already what it says."""
-    parsed = parse_edit(edits[0]) if len(edits) == 1 else None
-    return parsed is not None and (parsed.verb is Verb.ADD or says_something(parsed, before))
+def clear(edits: tuple[str, ...], before: Graph, numbers: Container[int] = (1,)) -> bool:
+    """Return whether there are as many edits as wanted, one by default, and none asks for what the picture shows."""
+    parsed = [parse_edit(edit) for edit in edits] if len(edits) in numbers else [None]
+    return all(edit is not None and (edit.verb is Verb.ADD or says_something(edit, before)) for edit in parsed)
 
 
 def allowed(scene: Scene) -> bool:
@@ -102,7 +106,8 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """Return `wanted` pairs of rendered scenes; in a small build the five verbs in turn.
 
     A large build edits each scene several times, and each edit is also undone: a picture beside many reflections cannot
-    be learnt by heart, and it needs to be drawn and encoded only once.
+    be learnt by heart, and it needs to be drawn and encoded only once. Two of its versions differ by several edits,
+    which is what most failed prompts need.
     """
     found: list[Pair] = []
     counts = Counter(dict.fromkeys(VERBS, 0))
@@ -110,9 +115,11 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     number = 0
     while len(found) < wanted:
         rng = np.random.default_rng([seed, number, 11])
-        before = draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())
+        versions = [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())]
         rarest = sorted(VERBS, key=lambda verb: counts[verb])[: 1 if most == 1 else None]
-        for verb, pair in islice(_of_scene(before, rarest, rng, number, drops), min(most, wanted - len(found))):
+        single = islice(_of_scene(versions, rarest, rng, number, drops), most)
+        several = islice(_between(versions, rng, number), 0 if most == 1 else TOGETHER)
+        for verb, pair in islice(chain(single, several), wanted - len(found)):
             found.append(pair)
             counts[verb] += 1
         number += 1
@@ -120,16 +127,26 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
 
 
 def _of_scene(
-    scene: Scene, verbs: Sequence[str], rng: Rng, number: int, drops: Counter[str]
+    versions: list[Scene], verbs: Sequence[str], rng: Rng, number: int, drops: Counter[str]
 ) -> Iterator[tuple[str, Pair]]:
-    """Yield edits of a scene, the given verbs in turn, each followed by its undoing."""
+    """Yield edits of a scene and of its versions, the given verbs in turn, each followed by its undoing.
+
+    Args:
+        versions: The scene; what it becomes by each edit is added.
+        verbs: As in `edit`.
+        rng: Draws the edits.
+        number: Of the scene.
+        drops: Counts the edits that came to nothing.
+    """
     told = set()
     for verb in islice(cycle(verbs), MOST):
-        after = edit(verb, scene, rng)
+        before = versions[int(rng.integers(len(versions)))]
+        after = edit(verb, before, rng)
         if after is None or not allowed(after):
             drops["the scene does not allow the edit"] += 1
             continue
-        for name, first, second in ((verb, scene, after), (UNDONE.get(verb, verb), after, scene)):
+        versions.append(after)
+        for name, first, second in ((verb, before, after), (UNDONE.get(verb, verb), after, before)):
             pair = _pair(name, first, second, rng, number)
             if pair is None:
                 drops["the edit cannot be said in one sentence that asks for something"] += 1
@@ -138,11 +155,22 @@ def _of_scene(
                 yield name, pair
 
 
-def _pair(verb: str, before: Scene, after: Scene, rng: Rng, number: int) -> Pair | None:
-    """Return the pair; none where the edit cannot be said in one sentence that asks for something."""
+def _between(versions: Sequence[Scene], rng: Rng, number: int) -> Iterator[tuple[str, Pair]]:
+    """Yield pairs of versions of a scene that differ by several edits, in a random order."""
+    for place in rng.permutation(len(versions) ** 2):
+        first, second = divmod(int(place), len(versions))
+        pair = _pair(SEVERAL, versions[first], versions[second], rng, number, range(2, MOST_EDITS + 1))
+        if pair is not None:
+            yield SEVERAL, pair
+
+
+def _pair(
+    verb: str, before: Scene, after: Scene, rng: Rng, number: int, edits_wanted: Container[int] = (1,)
+) -> Pair | None:
+    """Return the pair; none where it is not said in so many edits that each ask for something."""
     graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
     edits = edits_of(*graphs)
-    if not clear(edits, graphs[0]):
+    if not clear(edits, graphs[0], edits_wanted):
         return None
     prompt, leaves_open = prompt_of(before, after, rng)
     about = {"verb": verb, "open": leaves_open, "number": number}

@@ -10,7 +10,7 @@ photographs (docs/paper.md).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice, zip_longest
 
@@ -24,7 +24,7 @@ from reflectionflow.genref.pool import Picture, Pool
 from reflectionflow.genref.repair import repair
 from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
-from reflectionflow.genref.sources.editing import VERBS, allowed, clear, edit, prompt_of
+from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.world import Scene
 
@@ -32,6 +32,8 @@ MOST_OBJECTS = 5
 ATTEMPTS = 4
 EDITS = 8
 """Drawn edits of a picture: painting one takes far longer than changing it."""
+SHARES = (0.6, 0.25, 0.15)
+"""How many of the drawn pairs have one, two and three edits: most failed prompts need several."""
 CROWDED = "the repair would harm what stays"
 
 
@@ -85,24 +87,33 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
 
 
 def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
-    """Return a pair whose edit is drawn; none when the picture allows none of some draws."""
+    """Return a pair whose edits are drawn; none when the picture allows none of some draws."""
     before = Scene(things_of(picture.graph))
     if not before.things:
         return None
     shown = graph_of_things(before.things)
     for _ in range(ATTEMPTS):
-        verb = VERBS[int(rng.integers(len(VERBS)))]
-        after = edit(verb, before, rng)
+        verbs = [VERBS[int(verb)] for verb in rng.integers(len(VERBS), size=rng.choice(len(SHARES), p=SHARES) + 1)]
+        after = _after(before, verbs, rng)
         if after is None or not allowed(after):
             continue
         target = graph_of_things(after.things)
         edits = edits_of(shown, target)
-        if clear(edits, shown):
+        if clear(edits, shown, (len(verbs),)):
             prompt, leaves_open = prompt_of(before, after, rng)
+            verb = verbs[0] if len(verbs) == 1 else SEVERAL
             found = _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
             if found is not None:
                 return found
     return None
+
+
+def _after(scene: Scene, verbs: Sequence[str], rng: np.random.Generator) -> Scene | None:
+    """Return a scene after edits; none where it does not allow one of them."""
+    found: Scene | None = scene
+    for verb in verbs:
+        found = edit(verb, found, rng) if found is not None else None
+    return found
 
 
 def _pair(
