@@ -75,7 +75,9 @@ def corrector(config: Config, changes: Changes = None, out: Output = None) -> No
 
     more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
     settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
-    _train("corrector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.encoding))
+    _train(
+        "corrector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.reading, bars.encoding)
+    )
 
 
 @app.command()
@@ -85,7 +87,7 @@ def reflector(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VlmConfig, changes or [])
-    _train("reflector", settings.run, lambda bars: program.run(settings, bars.report, bars.preparing))
+    _train("reflector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.preparing))
 
 
 @app.command()
@@ -95,11 +97,11 @@ def verifier(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VerifierConfig, changes or [])
-    _train("reward verifier", settings.run, lambda bars: program.run(settings, bars.report, bars.preparing))
+    _train("reward verifier", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.preparing))
 
 
 class _Bars:
-    """Two kinds of progress: pictures encoded beforehand, and optimiser steps."""
+    """Progress of optimiser steps, and of what is prepared beforehand."""
 
     def __init__(self, show: Callable[[str, int, int, str], None]) -> None:
         self._show = show
@@ -111,6 +113,10 @@ class _Bars:
         )
         self._show("steps", progress.step, progress.steps, note)
 
+    def reading(self, done: int, count: int) -> None:
+        """Show how many shards of triplets are read."""
+        self._show("shards read", done, count, "")
+
     def encoding(self, done: int, count: int) -> None:
         """Show how many training pictures are encoded."""
         self._show("pictures encoded", done, count, "")
@@ -120,8 +126,8 @@ class _Bars:
         self._show("scenes repainted", done, count, "")
 
     def preparing(self, done: int, count: int) -> None:
-        """Show how many pictures are repainted or labelled."""
-        self._show("pictures prepared", done, count, "")
+        """Show how many pictures are repainted or labelled, or shards read."""
+        self._show("prepared", done, count, "")
 
 
 def _train(name: str, run: RunSection, program: Callable[[_Bars], Mapping[str, float]]) -> None:

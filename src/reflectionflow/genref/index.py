@@ -6,15 +6,17 @@ processes; a stream that is filtered afterwards cannot promise a mixture.
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.members import SUBSET, BrokenSampleError, find, is_comparison, split_name
 from reflectionflow.genref.shards import COT, Triplet, triplet_of
+from reflectionflow.runs.storage import write_atomically
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,49 @@ def _subset(shard: Path, members: Sequence[tuple[str, int, int]]) -> str:
     return "general"
 
 
-def readable(index: Index, broken: Counter[str]) -> Index:
-    """Return the index without the samples that cannot be read, counted by reason: reads everything once."""
-    kept: dict[str, tuple[Entry, ...]] = {}
-    for name, entries in index.subsets.items():
-        good = []
-        for entry in entries:
-            try:
-                entry.read()
-            except BrokenSampleError as error:
-                broken[str(error)] += 1
-            else:
-                good.append(entry)
-        if good:
-            kept[name] = tuple(good)
-    return Index(kept)
+def state_of(shard: Path) -> str:
+    """Return what tells a shard from a later one of the same name, which may well be of the same size."""
+    found = shard.stat()
+    return f"{shard} {found.st_size} {found.st_mtime_ns}"
+
+
+def readable(
+    shards: Sequence[Path], broken: Counter[str], kept: Path | None = None,
+    report: Callable[[int, int], None] = lambda done, count: None,
+) -> Index:  # fmt: skip
+    """Return the samples that can be read; each is read once to find out.
+
+    Args:
+        shards: As in `index_of`.
+        broken: Counts the others by reason.
+        kept: A file that remembers what could not be read, so that a shard that did not change is not read again.
+        report: Told (done, all) after each shard.
+
+    Raises:
+        MisuseError: as `index_of` does.
+    """
+    known: dict[str, dict[str, str]] = json.loads(kept.read_text("utf-8")) if kept and kept.exists() else {}
+    found: dict[str, list[Entry]] = {}
+    for number, shard in enumerate(shards, 1):
+        index, state = index_of([shard]), state_of(shard)
+        if state not in known:
+            known[state] = _unreadable(index)
+        broken.update(known[state].values())
+        for name, entries in index.subsets.items():
+            found.setdefault(name, []).extend(entry for entry in entries if entry.key not in known[state])
+        report(number, len(shards))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, json.dumps(known).encode())
+    return Index({name: tuple(entries) for name, entries in sorted(found.items()) if entries})
+
+
+def _unreadable(index: Index) -> dict[str, str]:
+    """Return why samples cannot be read, by key."""
+    found = {}
+    for entry in (entry for entries in index.subsets.values() for entry in entries):
+        try:
+            entry.read()
+        except BrokenSampleError as error:
+            found[entry.key] = str(error)
+    return found

@@ -11,7 +11,6 @@ reflecting.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from reflectionflow.errors import CheckpointError, MisuseError
-from reflectionflow.genref.index import Index, index_of, readable
-from reflectionflow.genref.shards import shards_of
+from reflectionflow.genref.index import Index
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
 from reflectionflow.models.corrector import LORA, TRANSFORMER
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
@@ -44,7 +42,7 @@ from reflectionflow.tuning.triplets import (
     TripletData,
     TripletSection,
     Unsaid,
-    broken_sentence,
+    readable_triplets,
 )
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
@@ -333,9 +331,17 @@ def run(
     config: CorrectorConfig,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
+    reading: Callable[[int, int], None],
     encoding: Callable[[int, int], None],
 ) -> Mapping[str, float]:
     """Tune and save a corrector, or its control; return its validation metrics.
+
+    Args:
+        config: What to do.
+        report: Told of every step.
+        say: Told, as a sentence, what is left out.
+        reading: Told how many shards of all are read.
+        encoding: Told how many pictures of all are encoded.
 
     Raises:
         CheckpointError: if the base model cannot be read.
@@ -347,7 +353,8 @@ def run(
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    index = _index(config.data, say)
+    with main_process_first():  # the others find what it remembers
+        index = _index(config, say, reading)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
     pipe = _pipe(config)
@@ -381,19 +388,14 @@ def run(
     return metrics
 
 
-def _index(section: TripletSection, say: Callable[[str], None]) -> Index:
+def _index(config: CorrectorConfig, say: Callable[[str], None], reading: Callable[[int, int], None]) -> Index:
     """Return the samples that can be read, and say what is left out.
 
     Raises:
         MisuseError: if there are none, or the mixture names others.
     """
-    broken: Counter[str] = Counter()
-    paths = [shard for folder in section.shards for shard in shards_of(Path(folder))]
-    index = readable(index_of(paths), broken)
-    if broken:
-        say(broken_sentence(broken))
-    if not len(index):
-        raise MisuseError(f"No sample of {', '.join(section.shards)} can be read; build or fetch it again.")
+    section = config.data
+    index = readable_triplets(section.shards, Path(config.run.state), say, reading)
     strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(

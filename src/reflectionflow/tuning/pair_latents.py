@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.index import Entry, Index
+from reflectionflow.genref.index import Entry, Index, state_of
 from reflectionflow.runs.storage import write_atomically
 from reflectionflow.tuning.triplets import Material, Pixels
 
@@ -79,7 +79,7 @@ def cached(
     """
     entries = [entry for some in index.subsets.values() for entry in some]
     key = {"identity": identity, "size": pixels.size, "reduction": pixels.reduction, "samples": len(entries),
-           "shards": sorted({_state_of(entry.shard) for entry in entries})}  # fmt: skip
+           "shards": sorted({state_of(entry.shard) for entry in entries})}  # fmt: skip
     if looking:
         key["layout"] = looking.identity
     mark = folder / "pairs.json"
@@ -100,12 +100,6 @@ def cached(
 
 def _arrays(looking: Looking | None) -> tuple[str, ...]:
     return ("good", "bad", "layout") if looking else ("good", "bad")
-
-
-def _state_of(shard: Path) -> str:
-    """Return what tells a shard from a later one of the same name, which may well be of the same size."""
-    found = shard.stat()
-    return f"{shard} {found.st_size} {found.st_mtime_ns}"
 
 
 def _encode(

@@ -7,7 +7,6 @@ that to judge, to reflect and to refine. With a [base] table a Qwen2.5-VL of any
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.index import index_of, readable
-from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.models.qwen_vl import own_identity
@@ -29,6 +26,7 @@ from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
 from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.repaint import repainted
 from reflectionflow.tuning.saving import save_adapter, tidy_config
+from reflectionflow.tuning.triplets import readable_triplets
 from reflectionflow.tuning.vlm_data import (
     DataSection,
     Painted,
@@ -106,8 +104,8 @@ class Sources:
     examined: Mapping[str, Source]
 
 
-def sources_of(config: VlmConfig, report: Report) -> Sources:
-    """Open, repaint and label what the configuration names.
+def sources_of(config: VlmConfig, say: Callable[[str], None], report: Report) -> Sources:
+    """Open, repaint and label what the configuration names; say what of it cannot be read.
 
     Raises:
         CheckpointError: if the generator that repaints cannot be read.
@@ -131,7 +129,7 @@ def sources_of(config: VlmConfig, report: Report) -> Sources:
         if kept:
             examined["painted"] = Painted(pool, kept, data.questions, wording)
     if data.shards is not None:
-        index = readable(index_of(shards_of(Path(data.shards))), Counter())
+        index = readable_triplets([data.shards], Path(config.run.state), say, report)
         seen_entries, kept_entries = (entries_of(index, data.keep_out, held) for held in (False, True))
         if seen_entries:
             trained.append((data.triplets, Triplets(seen_entries, wording)))
@@ -244,13 +242,16 @@ def save_model(vl: VisionLanguage, output: Path) -> None:
     tidy_config(output / "config.json", dtype="float32")
 
 
-def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report) -> Mapping[str, float]:
+def run(
+    config: VlmConfig, report: Callable[[Progress], None], say: Callable[[str], None], preparing: Report
+) -> Mapping[str, float]:
     """Train and save the model; return its metrics on unseen pictures.
 
     Args:
         config: What to train on what.
         report: Told of every step.
-        preparing: Told (done, count) of pictures repainted or labelled beforehand.
+        say: Told, as a sentence, what is left out.
+        preparing: Told (done, count) of pictures repainted or labelled, or shards read beforehand.
 
     Raises:
         CheckpointError: if the base or the generator that repaints cannot be read.
@@ -262,7 +263,7 @@ def run(config: VlmConfig, report: Callable[[Progress], None], preparing: Report
         torch.set_num_threads(config.run.threads)
     vl = model_of(config, processes().device)  # first: repainting and labelling pictures takes minutes
     with main_process_first():
-        sources = sources_of(config, preparing)
+        sources = sources_of(config, say, preparing)
     if processes().device.type == "cpu":
         vl.model.set_attn_implementation(EAGER)
     program = VlmProgram(config, vl, sources)

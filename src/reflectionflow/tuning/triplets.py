@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 from PIL import Image
 from pydantic import BeforeValidator, Field
 
-from reflectionflow.genref.index import Entry, Index
-from reflectionflow.genref.shards import Triplet
+from reflectionflow.errors import MisuseError
+from reflectionflow.genref.index import Entry, Index, readable
+from reflectionflow.genref.shards import Triplet, shards_of
 from reflectionflow.prompts.correction import correction_text
 from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.tuning.config import Section
@@ -255,6 +258,30 @@ def _tensor(value: Any) -> torch.Tensor:
     import torch
 
     return torch.as_tensor(value)
+
+
+def readable_triplets(
+    folders: Sequence[str], state: Path, say: Callable[[str], None], report: Callable[[int, int], None]
+) -> Index:
+    """Return the samples of data sets that can be read, and say what is left out.
+
+    Args:
+        folders: Of shards, or single ones.
+        state: Where it is remembered what cannot be read.
+        say: Told, as a sentence, what is left out.
+        report: Told (done, all) after each shard.
+
+    Raises:
+        MisuseError: if there is none.
+    """
+    broken: Counter[str] = Counter()
+    paths = [shard for folder in folders for shard in shards_of(Path(folder))]
+    index = readable(paths, broken, state / "unreadable.json", report)
+    if broken:
+        say(broken_sentence(broken))
+    if not len(index):
+        raise MisuseError(f"No sample of {', '.join(folders)} can be read; build or fetch it again.")
+    return index
 
 
 def broken_sentence(broken: Counter[str]) -> str:

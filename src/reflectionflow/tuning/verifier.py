@@ -6,7 +6,6 @@ After training the rewards are calibrated on held-out pictures by a logistic fit
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.index import index_of, readable
-from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.models.qwen_vl import own_identity, wording_of
 from reflectionflow.models.reward import HEAD
@@ -32,6 +29,7 @@ from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs, Pair, PairDa
 from reflectionflow.tuning.preference import INVALID, TIE, PreferenceLoss, logistic_fit, loss_named, preference_loss
 from reflectionflow.tuning.reflector import TARGETS, BaseSection, adapted
 from reflectionflow.tuning.saving import save_adapter
+from reflectionflow.tuning.triplets import readable_triplets
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.tuning.vlm_pool import labelled
 
@@ -105,8 +103,8 @@ class PairSources:
     examined: Mapping[str, PairSource]
 
 
-def sources_of(config: VerifierConfig, report: Callable[[int, int], None]) -> PairSources:
-    """Open and label what the configuration names.
+def sources_of(config: VerifierConfig, say: Callable[[str], None], report: Callable[[int, int], None]) -> PairSources:
+    """Open and label what the configuration names; say what of it cannot be read.
 
     Raises:
         MisuseError: if there is nothing to learn from, or a folder holds no pictures.
@@ -125,7 +123,7 @@ def sources_of(config: VerifierConfig, report: Callable[[int, int], None]) -> Pa
         if kept.groups:
             examined["painted"] = kept
     if data.shards is not None:
-        index = readable(index_of(shards_of(Path(data.shards))), Counter())
+        index = readable_triplets([data.shards], Path(config.run.state), say, report)
         entries, kept_entries = (entries_of(index, data.keep_out, held) for held in (False, True))
         if entries:
             trained.append((data.triplets, TripletPairs(entries)))
@@ -254,7 +252,10 @@ def save(program: VerifierProgram, network: RewardNetwork, calibration: tuple[fl
 
 
 def run(
-    config: VerifierConfig, report: Callable[[Progress], None], preparing: Callable[[int, int], None]
+    config: VerifierConfig,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+    preparing: Callable[[int, int], None],
 ) -> Mapping[str, float]:
     """Tune, calibrate and save a reward head; return its metrics on held-out pairs.
 
@@ -268,7 +269,7 @@ def run(
         torch.set_num_threads(config.run.threads)
     vl, network = network_of(config, processes().device)  # first: reading and labelling pictures takes minutes
     with main_process_first():
-        sources = sources_of(config, preparing)
+        sources = sources_of(config, say, preparing)
     program = VerifierProgram(config, vl, network, sources)
     train(program, config.run, config.optimiser, report)
     if not is_main_process():
