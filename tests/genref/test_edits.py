@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectionflow.genref.edits import Edit, Name, Verb, carried_out, carry_out, overlap, parse_edit, preserved
-from reflectionflow.genref.graph import Node, graph_of
-from reflectionflow.genref.sources.editing import MOST, PRIORS, SEVERAL, SMALL, TOGETHER, VERBS, edit, pairs
+from reflectionflow.genref.graph import Node, graph_of, match, way
+from reflectionflow.genref.sources.editing import LAST, MOST, PRIORS, SEVERAL, SMALL, TOGETHER, VERBS, edit, pairs
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.world import draw_scene
@@ -104,6 +104,15 @@ def test_a_large_build_has_pairs_of_several_edits_that_lead_from_one_picture_to_
         edits = [parse_edit(said) for said in pair.edits]
         became = carry_out(edits, pair.flawed_graph)
         assert Counter(node.name for node in became) == Counter(node.name for node in pair.enhanced_graph), pair.edits
+        for old, new in match(pair.flawed_graph, pair.enhanced_graph).kept:
+            assert way(old, new) == pytest.approx(0) or any(f"move the {new.name}" in said for said in pair.edits)
+
+
+def test_the_last_pairs_of_a_large_build_show_scenes_that_no_other_pair_shows():
+    found = pairs(3 * SMALL, 5, Counter())
+    seen = {graph for pair in found[:-LAST] for graph in (pair.flawed_graph, pair.enhanced_graph)}
+    assert not seen & {graph for pair in found[-LAST:] for graph in (pair.flawed_graph, pair.enhanced_graph)}
+    assert set(scenes_of(found[-LAST:]).values()) == {1}
 
 
 def test_each_other_pair_says_one_edit_that_leads_from_one_picture_to_the_other():

@@ -94,17 +94,19 @@ def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config)
         build = ["genref", "build", "--source", "editing", "--triplets", "12", "--out", str(tmp_path / "genref")]
         assert CliRunner().invoke(app, build).exit_code == 0
         changes |= {"base.checkpoint": SHIPPED, "base.start": SHIPPED, "data.shards": tmp_path / "genref"}
+    alone = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     done = subprocess.run(
         [
             *[*launch, "-m", "reflectionflow", "tune", stage, str(ROOT / "configs/tuning/smoke" / f"{config}.toml")],
             *[word for name, value in changes.items() for word in ("--set", f"{name}={value}")],
         ],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=alone,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "state" / "step-4" / "losses.json").read_text())) == 4
     assert (tmp_path / "state" / "step-4" / "random_states_1.pkl").is_file(), "the second process took part"
     assert list((tmp_path / "model").rglob("diffusion_pytorch_model.safetensors"))
     assert done.stderr.count("Training the") == done.stderr.count("Saved to") == 1
+    assert done.stderr.count("shards read") == (stage == "corrector")
     assert done.stderr.count("4 of 4 steps") == 1
     assert not [line for line in done.stderr.splitlines() if "transformers" in line or "experimental" in line]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from reflectionflow.errors import CheckpointError, ConfigError
+from reflectionflow.errors import CheckpointError, ConfigError, MisuseError
 from reflectionflow.genref.shards import read_triplets, shards_of
 from reflectionflow.models.condition.options import Attention, ConditionOptions, condition_ids
 from reflectionflow.models.condition.transformer import CONDITION, WATCH, Condition, ConditionedFluxTransformer, Watch
@@ -21,8 +21,9 @@ from reflectionflow.tuning import corrector
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
+from reflectionflow.tuning.reports import Reports
 from tests.support.tiny import tiny_generator
-from tests.tuning.test_corrector_tuning import base, config, losses, never, quiet, shards  # noqa: F401
+from tests.tuning.test_corrector_tuning import base, config, losses, shards, without_encoding  # noqa: F401
 
 LAYOUT = {"weight": 0.5, "blocks": 2}
 
@@ -31,7 +32,7 @@ LAYOUT = {"weight": 0.5, "blocks": 2}
 def tuned(base, shards, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("tuned")
     asked = config(folder, base, shards, 4, lora={"rank": 0}, data={"cache": True, "drop_text": 0.0}, layout=LAYOUT)
-    corrector.run(asked, quiet, quiet, quiet)
+    corrector.run(asked)
     return folder
 
 
@@ -51,7 +52,7 @@ def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base,
     shutil.copytree(tuned, cut)
     shutil.rmtree(cut / "state" / "step-4")
     again = config(cut, base, shards, 4, lora={"rank": 0}, data={"cache": True, "drop_text": 0.0}, layout=LAYOUT)
-    measured = corrector.run(again, quiet, quiet, quiet)
+    measured = corrector.run(again)
     assert losses(cut, 4) == losses(tuned, 4)
     assert measured["loss"] == pytest.approx(measured["velocity"] + 0.5 * measured["layout"], rel=1e-5)
     plain, saved = (
@@ -125,7 +126,7 @@ def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_bloc
 def test_what_does_not_fit_is_refused_before_pictures_are_encoded(base, shards, tmp_path, more, error, sentence):  # noqa: F811
     asked = config(tmp_path, base, shards, 2, lora={"rank": 0}, data={"cache": True}, **more)
     with pytest.raises(error, match=sentence):
-        corrector.run(asked, quiet, quiet, never)
+        corrector.run(asked, Reports(count=without_encoding))
 
 
 def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tuned, base, shards, tmp_path):  # noqa: F811
@@ -133,7 +134,7 @@ def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tu
         tmp_path, base, shards, 2, lora={"rank": 0}, optimiser={"learning_rate": 1e-9, "warmup": 0},
         distil={"teacher": str(tuned / "model"), "lowest": 1.0, "highest": 1.0 + 1e-9}, run={"precision": "no"},
     )  # fmt: skip
-    corrector.run(asked, quiet, quiet, quiet)
+    corrector.run(asked)
     # At guidance 1 the guided teacher is the teacher, told nothing of guidance in these two steps: nothing to learn.
     assert max(losses(tmp_path, 2)) < 1e-9
 
@@ -144,7 +145,7 @@ def test_a_second_stage_reads_the_latents_of_the_first(tuned, base, shards, tmp_
         tmp_path, base, shards, 2, lora={"rank": 0}, distil={"teacher": str(tuned / "model")},
         data={"cache": True, "latents": str(tuned / "state")},
     )  # fmt: skip
-    corrector.run(asked, quiet, quiet, never)
+    corrector.run(asked, Reports(count=without_encoding))
     assert kept == {name: (tuned / "state" / name).stat().st_mtime_ns for name in kept}
     assert not (tmp_path / "state" / "pairs.json").exists()
 
@@ -181,3 +182,16 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
 def test_stages_that_do_not_go_together_are_refused_before_anything_is_read(more, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         config(tmp_path, tmp_path, tmp_path, 1, **more)
+
+
+def test_latents_of_other_triplets_are_refused_and_stay(tuned, base, shards, tmp_path):  # noqa: F811
+    kept = (tuned / "state" / "pairs.json").read_bytes()
+    shutil.copytree(shards, tmp_path / "more")
+    both = [str(shards), str(tmp_path / "more")]
+    asked = config(
+        tmp_path, base, shards, 2, lora={"rank": 0}, distil={"teacher": str(tuned / "model")},
+        data={"cache": True, "latents": str(tuned / "state"), "shards": both},
+    )  # fmt: skip
+    with pytest.raises(MisuseError, match=r"state holds latents of other triplets.*data\.shards"):
+        corrector.run(asked, Reports(count=without_encoding))
+    assert (tuned / "state" / "pairs.json").read_bytes() == kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.pair_latents import KNOWN, Remembered, cached
+from reflectionflow.tuning.reports import ENCODED, READ, Reports
 from reflectionflow.tuning.triplets import PUBLISHED, Pixels, TripletData, TripletSection, fitted, mixture, same_crop
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.types import Recipe
@@ -66,12 +68,8 @@ def config(folder, base, shards, steps, **more):
     return corrector.CorrectorConfig.model_validate(data | more)
 
 
-def quiet(*_):
-    return None
-
-
-def tune(settings):
-    return corrector.run(settings, quiet, quiet, quiet, quiet)
+def without_encoding(what, done, count):
+    assert what != ENCODED, "encoded again"
 
 
 def losses(folder, step):
@@ -298,11 +296,11 @@ def test_target_and_condition_are_cropped_alike():
 
 def test_a_resumed_tuning_equals_an_uninterrupted_one_and_saves_what_the_adapter_loads(base, shards, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    tune(config(whole, base, shards, 4))
+    corrector.run(config(whole, base, shards, 4))
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "state" / "step-4")
     shutil.rmtree(cut / "model")
-    tune(config(cut, base, shards, 4))
+    corrector.run(config(cut, base, shards, 4))
     assert losses(cut, 4) == losses(whole, 4)
     name = "pytorch_lora_weights.safetensors"
     assert (cut / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
@@ -323,14 +321,12 @@ def test_a_resumed_tuning_equals_an_uninterrupted_one_and_saves_what_the_adapter
 
 
 def test_parts_of_a_batch_and_checkpointing_train_as_well(base, shards, tmp_path):
-    corrector.run(
-        config(tmp_path, base, shards, 2, run={"accumulate": 2}, checkpointing=True), quiet, quiet, quiet, quiet
-    )
+    corrector.run(config(tmp_path, base, shards, 2, run={"accumulate": 2}, checkpointing=True))
     assert len(losses(tmp_path, 2)) == 2
 
 
 def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
-    tune(config(tmp_path, base, shards, 2, lora={"rank": 0}))
+    corrector.run(config(tmp_path, base, shards, 2, lora={"rank": 0}))
     options = CorrectorOptions(checkpoint=base, corrector=tmp_path / "model", device="cpu", dtype="float32")
     painter = FluxCorrector(options)
     recipe = Recipe(painter.name, "a photo of a star", 1, 128, 128, 2, 3.5, parent="x", reflection="add a star")
@@ -343,7 +339,7 @@ def test_all_weights_can_be_tuned_instead(base, shards, tmp_path):
 @pytest.mark.parametrize("rank", [0, 2])
 def test_the_control_is_a_generator_tuned_on_the_good_pictures_and_their_prompts_alone(base, shards, tmp_path, rank):
     settings = config(tmp_path, base, shards, 2, condition="none", lora={"rank": rank, "alpha": 4.0})
-    metrics = tune(settings)
+    metrics = corrector.run(settings)
     assert np.isfinite(metrics["loss"])
     assert not (tmp_path / "model" / "pytorch_lora_weights.safetensors").exists()
     known = [read_details(folder)[1] for folder in (base, tmp_path / "model")]
@@ -367,30 +363,28 @@ def test_the_control_sees_neither_flawed_pictures_nor_reflections(base, shards, 
     write_shards([replace(triplet, bad=red, reflection=text) for triplet in triplets], tmp_path / "others", {})
     seen = []
     for name in ("own", "others"):
-        corrector.run(
-            config(tmp_path / "runs" / name, base, tmp_path / name, 2, condition="none"), quiet, quiet, quiet, quiet
-        )
+        corrector.run(config(tmp_path / "runs" / name, base, tmp_path / name, 2, condition="none"))
         seen.append(losses(tmp_path / "runs" / name, 2))
     assert seen[0] == seen[1]
 
 
 def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, shards, tmp_path):
     pixels, latents = tmp_path / "pixels", tmp_path / "latents"
-    tune(config(pixels, base, shards, 2))
+    corrector.run(config(pixels, base, shards, 2))
     told = []
     once = config(latents, base, shards, 2, data={"cache": True})
-    corrector.run(once, quiet, quiet, quiet, lambda done, count: told.append((done, count)))
-    assert told[-1] == (15, 15)
+    corrector.run(once, Reports(count=lambda *asked: told.append(asked)))
+    assert (told[0], told[-1]) == ((READ, 1, 1), (ENCODED, 15, 15))
     assert losses(latents, 2) == pytest.approx(losses(pixels, 2), rel=2e-3)  # kept in half precision
     shutil.rmtree(latents / "state" / "step-2")
-    corrector.run(once, quiet, quiet, quiet, lambda done, count: pytest.fail("encoded again"))
+    corrector.run(once, Reports(count=without_encoding))
 
 
 def test_pictures_that_would_be_cropped_are_not_encoded_before(base, tmp_path):
     picture = Image.new("RGB", (160, 128), "red")
     write_shards([Triplet("0", picture, picture, "add a red star", "a star", "rule", {})] * 3, tmp_path / "wide", {})
     with pytest.raises(MisuseError, match="cache = false"):
-        tune(config(tmp_path, base, tmp_path / "wide", 2, data={"cache": True}))
+        corrector.run(config(tmp_path, base, tmp_path / "wide", 2, data={"cache": True}))
 
 
 def test_batches_of_short_texts_hold_short_texts_only(base, shards):
@@ -403,12 +397,12 @@ def test_batches_of_short_texts_hold_short_texts_only(base, shards):
 
 def test_prodigy_trains(base, shards, tmp_path):
     settings = {"optimiser": {"method": "prodigy", "learning_rate": 1.0, "warmup": 0, "final": 1.0, "ema": 0.0}}
-    tune(config(tmp_path, base, shards, 3, **settings))
+    corrector.run(config(tmp_path, base, shards, 3, **settings))
     assert all(np.isfinite(losses(tmp_path, 3)))
 
 
 def test_a_corrector_of_another_base_and_one_that_is_absent_are_refused(base, shards, tmp_path):
-    tune(config(tmp_path, base, shards, 2))
+    corrector.run(config(tmp_path, base, shards, 2))
     other = tiny_generator(tmp_path / "other", seed=5)
     with pytest.raises(CheckpointError, match="was tuned on"):
         FluxCorrector(CorrectorOptions(checkpoint=other, corrector=tmp_path / "model"))
@@ -433,6 +427,11 @@ def test_broken_samples_are_told_and_left_out(base, tmp_path):
     kept.write_text(json.dumps({key: {} for key in state}))  # what is remembered of another state of the shard ...
     os.utime(entry.shard, ns=(0, 0))
     assert readable(shards_of(tmp_path), Counter(), kept) == first, "... is not believed"
+    assert len(json.loads(kept.read_text())) == 1, "nor kept"
+    kept.write_text("{")
+    assert readable(shards_of(tmp_path), Counter(), kept) == first
+    tarfile.open(tmp_path / "genref_9.tar", "w").close()
+    assert readable(shards_of(tmp_path), Counter(), kept) == first, "a shard of nothing is no fault"
     with pytest.raises(MisuseError, match="genref build"):
         shards_of(tmp_path / "empty")
 
@@ -473,7 +472,7 @@ def test_from_an_empty_folder_to_a_corrected_picture(tmp_path, monkeypatch):
     ],
 )
 def test_mistakes_of_a_correction_are_told_without_a_traceback(base, shards, tmp_path, monkeypatch, arguments, said):
-    tune(config(tmp_path, base, shards, 2))
+    corrector.run(config(tmp_path, base, shards, 2))
     monkeypatch.setattr("reflectionflow.models.flux.SHIPPED", base)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (128, 128)).save("flawed.png")

@@ -73,10 +73,10 @@ def with_layout(folder, trained, steps, **changes):  # noqa: F811
 
 def test_a_resumed_training_with_a_layout_equals_an_uninterrupted_one(trained, tmp_path):  # noqa: F811
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    generator.run(with_layout(whole, trained, 4), nothing, nothing)
+    generator.run(with_layout(whole, trained, 4))
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "state" / "step-4")
-    generator.run(with_layout(cut, trained, 4), nothing, nothing)
+    generator.run(with_layout(cut, trained, 4))
     assert losses(cut, 4) == losses(whole, 4)
     measured = json.loads((whole / "state" / "validation.jsonl").read_text().splitlines()[-1])
     assert measured["loss"] == pytest.approx(measured["velocity"] + 0.5 * measured["layout"], rel=1e-5)
@@ -100,7 +100,7 @@ def test_the_layout_teaches_the_blocks_before_it_and_no_later_one(trained, tmp_p
 
 
 def test_the_head_is_thrown_away(trained, tmp_path):  # noqa: F811
-    generator.run(with_layout(tmp_path, trained, 1), nothing, nothing)
+    generator.run(with_layout(tmp_path, trained, 1))
     saved = generator.load_parts(tmp_path / "model")["transformer"].state_dict()
     untrained = generator.build(with_layout(tmp_path, trained, 1).transformer, 4)["transformer"]
     assert {name: value.shape for name, value in saved.items()} == {
@@ -121,24 +121,24 @@ def test_a_missing_model_is_named_before_scenes_are_encoded(trained, tmp_path, p
     else:
         asked["transformer"]["start"] = str(tmp_path / "none")
     with pytest.raises(CheckpointError, match="holds no complete FluxPipeline"):
-        generator.run(generator.GeneratorConfig.model_validate(asked), nothing, nothing)
+        generator.run(generator.GeneratorConfig.model_validate(asked))
     assert not list(tmp_path.rglob("latents*"))
 
 
 def test_training_goes_on_from_a_saved_generator_of_the_same_shape_only(trained, tmp_path):  # noqa: F811
-    generator.run(generator_config(tmp_path / "first", trained, 2), nothing, nothing)
+    generator.run(generator_config(tmp_path / "first", trained, 2))
     start = str(tmp_path / "first" / "model")
     second = with_layout(tmp_path / "second", trained, 2, transformer={"start": start})
-    assert generator.run(second, nothing, nothing)["velocity"] > 0
+    assert generator.run(second)["velocity"] > 0
     other = with_layout(tmp_path / "third", trained, 2, transformer={"start": start, "heads": 2})
     with pytest.raises(CheckpointError, match=r"transformer in .* has another shape"):
-        generator.run(other, nothing, nothing)
+        generator.run(other)
 
 
 def test_frozen_text_encoders_stay_as_they_are(trained, tmp_path):  # noqa: F811
-    generator.run(generator_config(tmp_path / "first", trained, 2), nothing, nothing)
+    generator.run(generator_config(tmp_path / "first", trained, 2))
     start = {"start": str(tmp_path / "first" / "model"), "texts": "frozen"}
-    generator.run(with_layout(tmp_path / "second", trained, 2, transformer=start), nothing, nothing)
+    generator.run(with_layout(tmp_path / "second", trained, 2, transformer=start))
     first, second = (generator.load_parts(tmp_path / name / "model") for name in ("first", "second"))
     for name in ("text_encoder", "text_encoder_2"):
         one, other = first[name].state_dict(), second[name].state_dict()
@@ -151,12 +151,12 @@ def test_frozen_text_encoders_stay_as_they_are(trained, tmp_path):  # noqa: F811
 
 def test_a_distillation_may_go_on_from_a_student(trained, tmp_path):  # noqa: F811
     teacher, student, after = tmp_path / "teacher", tmp_path / "student", tmp_path / "after"
-    generator.run(generator_config(teacher, trained, 2), nothing, nothing)
-    generator.run(generator_config(student, trained, 2, str(teacher / "model")), nothing, nothing)
+    generator.run(generator_config(teacher, trained, 2))
+    generator.run(generator_config(student, trained, 2, str(teacher / "model")))
     asked = generator_config(after, trained, 2, str(teacher / "model")).model_dump()
     asked["transformer"] |= {"start": str(student / "model")}
     asked["optimiser"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
-    generator.run(generator.GeneratorConfig.model_validate(asked), nothing, nothing)
+    generator.run(generator.GeneratorConfig.model_validate(asked))
     weights = "model/transformer/diffusion_pytorch_model.safetensors"
     assert (after / weights).read_bytes() == (student / weights).read_bytes()
     assert (after / weights).read_bytes() != (teacher / weights).read_bytes()

@@ -27,6 +27,7 @@ from reflectionflow.tuning import reflector, verifier
 from reflectionflow.tuning.config import read_config
 from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs
 from reflectionflow.tuning.preference import FIRST, SECOND, TIE
+from reflectionflow.tuning.reports import Reports
 from reflectionflow.tuning.vlm_data import Painted, PictureSection, Triplets
 from reflectionflow.tuning.vlm_items import QuestionSection, Task, tasks_of
 from reflectionflow.tuning.vlm_model import build
@@ -92,7 +93,7 @@ def test_faults_of_a_configuration_are_sentences(tmp_path):
         smoke(tmp_path, verifier.VerifierConfig, reward={"loss": "hinge"})
     empty = smoke(tmp_path, reflector.VlmConfig, data={"rendered": 0.0})
     with pytest.raises(MisuseError, match="nothing to learn from"):
-        reflector.run(empty, lambda _: None, lambda _: None, lambda *_: None)
+        reflector.run(empty)
 
 
 def test_training_resumes_exactly_and_the_model_plays_its_roles(tmp_path):
@@ -100,7 +101,7 @@ def test_training_resumes_exactly_and_the_model_plays_its_roles(tmp_path):
         return json.loads((folder / "state" / "step-3" / "losses.json").read_text())
 
     whole = smoke(tmp_path / "whole", reflector.VlmConfig, 3)
-    metrics = reflector.run(whole, lambda _: None, lambda _: None, lambda *_: None)
+    metrics = reflector.run(whole)
     parted = smoke(tmp_path / "parted", reflector.VlmConfig, 3, data={"examined": 0})
 
     class Killed(Exception):
@@ -111,8 +112,8 @@ def test_training_resumes_exactly_and_the_model_plays_its_roles(tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        reflector.run(parted, kill, lambda _: None, lambda *_: None)
-    reflector.run(parted, lambda _: None, lambda _: None, lambda *_: None)
+        reflector.run(parted, Reports(kill))
+    reflector.run(parted)
     assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
     assert {"list exact", "reflect exact", "refine kept", "auroc", "held-out auroc", "label mass"} <= set(metrics)
     folder = tmp_path / "whole" / "model"
@@ -129,7 +130,7 @@ def test_a_lora_on_a_checkpoint_from_the_hub_learns_from_genref(tmp_path, shards
         lora={"rank": 2, "alpha": 4.0}, loss={"judge": 0.5},
         data={"rendered": 0.0, "shards": str(shards), "keep_out": 1, "examined": 1},
     )  # fmt: skip
-    metrics = reflector.run(settings, lambda _: None, lambda _: None, lambda *_: None)
+    metrics = reflector.run(settings)
     assert "triplets reflect exact" in metrics
     tuned = tmp_path / "model"
     assert sorted(path.name for path in tuned.glob("*.safetensors")) == ["adapter_model.safetensors"]
@@ -208,7 +209,7 @@ def test_a_reward_head_is_tuned_calibrated_and_judges(tmp_path, base, shards):
         tmp_path, verifier.VerifierConfig, 3, base={"checkpoint": str(base)},
         data={"rendered": 0.5, "shards": str(shards), "keep_out": 2, "examined": 8},
     )  # fmt: skip
-    metrics = verifier.run(settings, lambda _: None, lambda _: None, lambda *_: None)
+    metrics = verifier.run(settings)
     assert {"rendered pairs", "triplets pairs"} <= set(metrics)
     head = tmp_path / "model"
     assert problems(head) == []
@@ -237,7 +238,7 @@ def test_a_missing_base_is_refused_before_pictures_are_read(tmp_path, program):
     more = {"base": {"checkpoint": str(tmp_path / "nowhere")}, "data": {"pool": (str(tmp_path / "no pool"),)}}
     settings = smoke(tmp_path, name, 1, **more | ({} if program is verifier else {"shape": None}))
     with pytest.raises(CheckpointError, match="nowhere"):  # and not of the pool, which is no better
-        program.run(settings, lambda _: None, lambda _: None, lambda *_: None)
+        program.run(settings)
 
 
 def test_a_calibrated_reward_is_a_probability():

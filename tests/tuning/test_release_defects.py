@@ -83,7 +83,7 @@ def tuned(tmp_path_factory, shards):
             "data": {"shards": str(shards), "size": 128, "paddings": [32, 64], "keep_out": 1},
         }
     )  # fmt: skip
-    corrector.run(config, quiet, quiet, quiet)
+    corrector.run(config)
     return folder
 
 
@@ -165,7 +165,7 @@ def test_t10_a_mixture_of_subsets_that_are_not_there_is_refused(shards, tmp_path
         [f"data.shards={shards}", "data.mixture.rules=[1,1]", f"run.state={tmp_path}"],
     )
     with pytest.raises(MisuseError, match="names rules, but the shards hold editing"):
-        corrector.run(config, quiet, quiet, quiet)
+        corrector.run(config)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)

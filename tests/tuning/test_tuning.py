@@ -38,6 +38,23 @@ def nothing(*_):
     return None
 
 
+def test_the_control_and_the_second_stage_see_what_the_corrector_sees():
+    first, control, second = (
+        read_config(CONFIGS / name, corrector.CorrectorConfig, []).model_dump()
+        for name in ("scenes.toml", "scenes-control.toml", "scenes-corrector-distil.toml")
+    )
+    for config in (first, control):
+        for name in ("output", "state"):
+            del config["run"][name]
+        del config["condition"], config["data"]["unchanged"]
+    assert control == first
+    own = {"latents", "drop_text", "unchanged"}
+    assert second["flow"] == first["flow"]
+    assert {name: value for name, value in second["data"].items() if name not in own} == {
+        name: value for name, value in first["data"].items() if name not in own
+    }
+
+
 def vae_config(folder, steps):
     return vae.VaeConfig.model_validate(
         {
@@ -54,7 +71,7 @@ def vae_config(folder, steps):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vae")
-    vae.run(vae_config(folder, 4), nothing)
+    vae.run(vae_config(folder, 4))
     return folder
 
 
@@ -67,7 +84,7 @@ def test_a_resumed_autoencoder_has_the_losses_and_weights_of_an_uninterrupted_on
     shutil.copytree(trained, again)
     shutil.rmtree(again / "state" / "step-4")
     shutil.rmtree(again / "model")
-    vae.run(vae_config(again, 4), nothing)
+    vae.run(vae_config(again, 4))
     assert losses(again, 4) == losses(trained, 4)
     name = "model/diffusion_pytorch_model.safetensors"
     assert (again / name).read_bytes() == (trained / name).read_bytes()
@@ -128,12 +145,12 @@ def generator_config(folder, trained, steps, distil=None):
 
 def test_a_resumed_generator_and_its_distillation_equal_uninterrupted_ones(trained, tmp_path):
     whole, cut, student = tmp_path / "whole", tmp_path / "cut", tmp_path / "student"
-    generator.run(generator_config(whole, trained, 4), nothing, nothing)
+    generator.run(generator_config(whole, trained, 4))
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "state" / "step-4")
-    generator.run(generator_config(cut, trained, 4), nothing, nothing)
+    generator.run(generator_config(cut, trained, 4))
     assert losses(cut, 4) == losses(whole, 4)
-    generator.run(generator_config(student, trained, 2, str(whole / "model")), nothing, nothing)
+    generator.run(generator_config(student, trained, 2, str(whole / "model")))
     assert len(losses(student, 2)) == 2
     frozen = "text_encoder/model.safetensors"
     assert (student / "model" / frozen).read_bytes() == (whole / "model" / frozen).read_bytes()
@@ -167,7 +184,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(trained, tmp_path):
     shutil.copytree(trained, again)
     (again / "state" / "step-4" / "ema.pt").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="step-4"):
-        vae.run(vae_config(again, 6), nothing)
+        vae.run(vae_config(again, 6))
 
 
 def test_every_step_and_process_draws_other_data():

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
     from reflectionflow.tuning.config import RunSection
-    from reflectionflow.tuning.loop import Progress
+    from reflectionflow.tuning.reports import Progress, Reports
 
 app = typer.Typer(no_args_is_help=True, help="Train the models of a stack; the same command resumes.")
 Config = Annotated[Path, typer.Argument(help="A TOML file, such as those in configs/tuning/.", show_default=False)]
@@ -25,6 +26,8 @@ Changes = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where model and state go.")]
 LINE_EVERY = 30.0
+Show = Callable[[str, int, int, str], None]
+"""Takes what is counted, how much is done, of how much, and a note."""
 
 
 @app.command()
@@ -34,7 +37,7 @@ def vae(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VaeConfig, changes or [])
-    _train("autoencoder", settings.run, lambda bars: program.run(settings, bars.report))
+    _train("autoencoder", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -44,7 +47,7 @@ def generator(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.GeneratorConfig, changes or [])
-    _train("generator", settings.run, lambda bars: program.run(settings, bars.report, bars.encoding))
+    _train("generator", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -54,7 +57,7 @@ def clip(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.ClipConfig, changes or [])
-    _train("verifier", settings.run, lambda bars: program.run(settings, bars.report))
+    _train("verifier", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -64,7 +67,7 @@ def detector(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.DetectorConfig, changes or [])
-    _train("detector", settings.run, lambda bars: program.run(settings, bars.report, bars.painting))
+    _train("detector", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -75,9 +78,7 @@ def corrector(config: Config, changes: Changes = None, out: Output = None) -> No
 
     more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
     settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
-    _train(
-        "corrector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.reading, bars.encoding)
-    )
+    _train("corrector", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -87,7 +88,7 @@ def reflector(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VlmConfig, changes or [])
-    _train("reflector", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.preparing))
+    _train("reflector", settings.run, partial(program.run, settings))
 
 
 @app.command()
@@ -97,45 +98,25 @@ def verifier(config: Config, changes: Changes = None) -> None:
     from reflectionflow.tuning.config import read_config
 
     settings = read_config(config, program.VerifierConfig, changes or [])
-    _train("reward verifier", settings.run, lambda bars: program.run(settings, bars.report, tell, bars.preparing))
+    _train("reward verifier", settings.run, partial(program.run, settings))
 
 
-class _Bars:
-    """Progress of optimiser steps, and of what is prepared beforehand."""
-
-    def __init__(self, show: Callable[[str, int, int, str], None]) -> None:
-        self._show = show
-
-    def report(self, progress: Progress) -> None:
-        """Show a step."""
-        note = (
-            f"loss {progress.loss:.4f}, {progress.seconds_per_step:.2f} s a step, {_left(progress.seconds_left)} left"
-        )
-        self._show("steps", progress.step, progress.steps, note)
-
-    def reading(self, done: int, count: int) -> None:
-        """Show how many shards of triplets are read."""
-        self._show("shards read", done, count, "")
-
-    def encoding(self, done: int, count: int) -> None:
-        """Show how many training pictures are encoded."""
-        self._show("pictures encoded", done, count, "")
-
-    def painting(self, done: int, count: int) -> None:
-        """Show how many scenes are repainted."""
-        self._show("scenes repainted", done, count, "")
-
-    def preparing(self, done: int, count: int) -> None:
-        """Show how many pictures are repainted or labelled, or shards read."""
-        self._show("prepared", done, count, "")
-
-
-def _train(name: str, run: RunSection, program: Callable[[_Bars], Mapping[str, float]]) -> None:
+def _train(name: str, run: RunSection, program: Callable[[Reports], Mapping[str, float]]) -> None:
     """Run a program, showing how far it is, and say what came of it."""
-    with _training(name, run.steps) as bars:
-        metrics = program(bars)
-    if metrics:  # of several processes the one that saved the model says so
-        tell(f"Saved to {run.output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    from reflectionflow.tuning.reports import Reports
+
+    if os.environ.get("RANK", "0") != "0":  # one of several processes that a launcher started; the first one speaks
+        program(Reports())
+        return
+    with _training(name, run.steps) as show:
+        metrics = program(Reports(partial(_step, show), tell, lambda what, done, count: show(what, done, count, "")))
+    tell(f"Saved to {run.output}. " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+
+
+def _step(show: Show, progress: Progress) -> None:
+    """Show a step."""
+    note = f"loss {progress.loss:.4f}, {progress.seconds_per_step:.2f} s a step, {_left(progress.seconds_left)} left"
+    show("steps", progress.step, progress.steps, note)
 
 
 def _left(seconds: float) -> str:
@@ -145,16 +126,15 @@ def _left(seconds: float) -> str:
 
 
 @contextmanager
-def _training(name: str, steps: int) -> Iterator[_Bars]:
+def _training(name: str, steps: int) -> Iterator[Show]:
     """Show bars on a terminal, and a line every half minute elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
     console = Console(stderr=True)
-    if os.environ.get("RANK", "0") == "0":  # one of several processes that a launcher started
-        tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
+    tell(f"Training the {name} for {steps} steps; interrupt at any time, the same command resumes.")
     if not console.is_terminal:
-        yield _Bars(_lines())
+        yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console) as bars:
@@ -163,12 +143,12 @@ def _training(name: str, steps: int) -> Iterator[_Bars]:
         def show(kind: str, done: int, count: int, note: str) -> None:
             if kind not in tasks:
                 tasks[kind] = bars.add_task(kind, total=count, note=note)
-            bars.update(tasks[kind], completed=done, note=note)
+            bars.update(tasks[kind], completed=done, total=count, note=note)
 
-        yield _Bars(show)
+        yield show
 
 
-def _lines() -> Callable[[str, int, int, str], None]:
+def _lines() -> Show:
     """Return a display that prints a line at most every half minute, and the last one of each kind."""
     told = {"at": -LINE_EVERY}
 

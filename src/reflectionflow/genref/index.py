@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,22 +58,31 @@ def index_of(shards: Sequence[Path]) -> Index:
     Raises:
         MisuseError: if a shard cannot be read, or there is no sample.
     """
-    found: dict[str, list[Entry]] = {}
-    for shard in shards:
-        try:
-            with tarfile.open(shard) as archive:
-                members: dict[str, list[tuple[str, int, int]]] = {}
-                for item in archive:
-                    key, member = split_name(item.name)
-                    if item.isfile():
-                        members.setdefault(key, []).append((member, item.offset_data, item.size))
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise MisuseError(f"The shard {shard} cannot be read ({error}); fetch or build it again.") from error
-        for key, parts in members.items():
-            found.setdefault(_subset(shard, parts), []).append(Entry(shard, key, _subset(shard, parts), tuple(parts)))
-    if not found:
+    index = _by_subset(entry for shard in shards for entry in _entries(shard))
+    if not len(index):
         raise MisuseError(f"There is no sample in {', '.join(map(str, shards)) or 'no shards at all'}.")
-    return Index({name: tuple(entries) for name, entries in sorted(found.items())})
+    return index
+
+
+def _by_subset(entries: Iterable[Entry]) -> Index:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.subset, []).append(entry)
+    return Index({name: tuple(some) for name, some in sorted(found.items())})
+
+
+def _entries(shard: Path) -> list[Entry]:
+    """Return the samples of a shard, in its order; none of a shard that holds none."""
+    members: dict[str, list[tuple[str, int, int]]] = {}
+    try:
+        with tarfile.open(shard) as archive:
+            for item in archive:
+                key, member = split_name(item.name)
+                if item.isfile():
+                    members.setdefault(key, []).append((member, item.offset_data, item.size))
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise MisuseError(f"The shard {shard} cannot be read ({error}); fetch or build it again.") from error
+    return [Entry(shard, key, _subset(shard, parts), tuple(parts)) for key, parts in members.items()]
 
 
 def _subset(shard: Path, members: Sequence[tuple[str, int, int]]) -> str:
@@ -103,34 +112,43 @@ def readable(
     """Return the samples that can be read; each is read once to find out.
 
     Args:
-        shards: As in `index_of`.
+        shards: Some may hold no sample.
         broken: Counts the others by reason.
         kept: A file that remembers what could not be read, so that a shard that did not change is not read again.
         report: Told (done, all) after each shard.
 
     Raises:
-        MisuseError: as `index_of` does.
+        MisuseError: if a shard cannot be read.
     """
-    known: dict[str, dict[str, str]] = json.loads(kept.read_text("utf-8")) if kept and kept.exists() else {}
-    found: dict[str, list[Entry]] = {}
+    before, known = _remembered(kept), {}
+    found: list[Entry] = []
     for number, shard in enumerate(shards, 1):
-        index, state = index_of([shard]), state_of(shard)
-        if state not in known:
-            known[state] = _unreadable(index)
+        entries, state = _entries(shard), state_of(shard)
+        known[state] = before[state] if state in before else _unreadable(entries)
         broken.update(known[state].values())
-        for name, entries in index.subsets.items():
-            found.setdefault(name, []).extend(entry for entry in entries if entry.key not in known[state])
+        found += [entry for entry in entries if entry.key not in known[state]]
+        if kept and state not in before:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, json.dumps(before | known).encode())
         report(number, len(shards))
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    if kept and before.keys() - known.keys():  # shards that are not there any more
         write_atomically(kept, json.dumps(known).encode())
-    return Index({name: tuple(entries) for name, entries in sorted(found.items()) if entries})
+    return _by_subset(found)
 
 
-def _unreadable(index: Index) -> dict[str, str]:
+def _remembered(kept: Path | None) -> dict[str, dict[str, str]]:
+    """Return what earlier readings left; nothing where the file is damaged, since it only saves time."""
+    try:
+        found = json.loads(kept.read_text("utf-8")) if kept else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _unreadable(entries: Sequence[Entry]) -> dict[str, str]:
     """Return why samples cannot be read, by key."""
     found = {}
-    for entry in (entry for entries in index.subsets.values() for entry in entries):
+    for entry in entries:
         try:
             entry.read()
         except BrokenSampleError as error:

@@ -27,7 +27,9 @@ def missing(repo: str, revision: str = "main", indexes: Sequence[str] = INDEXES)
     """Return a sentence with the remedy when a hub repository is not in the local cache."""
     if cached_folder(repo, revision, indexes) is not None:
         return []
-    return [f"{repo} is not downloaded; run `hf download {repo}`, after accepting its licence if its page asks for that"]
+    return [
+        f"{repo} is not downloaded; run `hf download {repo}`, after accepting its licence if its page asks for that"
+    ]
 
 
 def folder_of(checkpoint: Path | None, hub: str | None, revision: str, indexes: Sequence[str] = INDEXES) -> Path:

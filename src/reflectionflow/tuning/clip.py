@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +35,9 @@ from reflectionflow.tuning.clip_data import (
     training_scene,
 )
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, is_main_process, train
+from reflectionflow.tuning.loop import is_main_process, train
 from reflectionflow.tuning.metrics import judged
+from reflectionflow.tuning.reports import NOBODY, Reports
 
 if TYPE_CHECKING:
     import torch
@@ -234,14 +235,14 @@ def save(program: ClipProgram, output: Path) -> None:
     write_manifest(output, name=NAME, calibration=calibration, image_size=CANVAS, mean=MEAN, std=STD)
 
 
-def run(config: ClipConfig, report: Callable[[Progress], None]) -> Mapping[str, float]:
+def run(config: ClipConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Train and save the verifier; return its metrics on unseen pictures and claims."""
     import torch
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     program = ClipProgram(config)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

@@ -32,8 +32,9 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
+from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.pair_latents import Looking, cached
+from reflectionflow.tuning.reports import ENCODED, NOBODY, Reports
 from reflectionflow.tuning.saving import save_pipeline, tidy_config
 from reflectionflow.tuning.triplets import (
     PUBLISHED,
@@ -327,21 +328,12 @@ def save_control(program: CorrectorProgram, output: Path) -> None:
     write_manifest(output, name=f"{name}-control", **details)
 
 
-def run(
-    config: CorrectorConfig,
-    report: Callable[[Progress], None],
-    say: Callable[[str], None],
-    reading: Callable[[int, int], None],
-    encoding: Callable[[int, int], None],
-) -> Mapping[str, float]:
+def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Tune and save a corrector, or its control; return its validation metrics.
 
     Args:
         config: What to do.
-        report: Told of every step.
-        say: Told, as a sentence, what is left out.
-        reading: Told how many shards of all are read.
-        encoding: Told how many pictures of all are encoded.
+        told: Who is told of it.
 
     Raises:
         CheckpointError: if the base model cannot be read.
@@ -354,7 +346,7 @@ def run(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     with main_process_first():  # the others find what it remembers
-        index = _index(config, say, reading)
+        index = _index(config, told)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
     pipe = _pipe(config)
@@ -367,9 +359,11 @@ def run(
     if config.data.cache:
         pipe.vae.to(processes().device)
         with main_process_first():
-            kept = Path(config.data.latents or config.run.state)
-            encode = _encoder(pipe.vae, config.run.precision)
-            source = cached(encode, pixels, index, kept, name, encoding, _looking(config))
+            others = Path(config.data.latents) if config.data.latents else None
+            source = cached(
+                _encoder(pipe.vae, config.run.precision), pixels, index, others or Path(config.run.state),
+                f"{name} {config.run.precision}", told.counted(ENCODED), _looking(config), keep=others,
+            )  # fmt: skip
     if options is None:
         source = Unsaid(source)
     data = TripletData(config.data, index, (pipe.tokenizer, pipe.tokenizer_2), config.run.seed, source)
@@ -377,7 +371,7 @@ def run(
     if frozen is not None:
         frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
@@ -388,14 +382,14 @@ def run(
     return metrics
 
 
-def _index(config: CorrectorConfig, say: Callable[[str], None], reading: Callable[[int, int], None]) -> Index:
+def _index(config: CorrectorConfig, told: Reports) -> Index:
     """Return the samples that can be read, and say what is left out.
 
     Raises:
         MisuseError: if there are none, or the mixture names others.
     """
     section = config.data
-    index = readable_triplets(section.shards, Path(config.run.state), say, reading)
+    index = readable_triplets(section.shards, Path(config.run.state), told)
     strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(

@@ -8,7 +8,7 @@ absolute errors of offset and size and the cross-entropy of the colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,9 @@ from reflectionflow.scenes.words import COLORS, OBJECTS
 from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
 from reflectionflow.tuning.clip_data import PictureSection, crowded_scene, pictures_of, roughen
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, train
+from reflectionflow.tuning.loop import is_main_process, main_process_first, train
 from reflectionflow.tuning.repaint import Repainted, RepaintSection, repainted
+from reflectionflow.tuning.reports import NOBODY, PREPARED, Reports
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
@@ -169,18 +170,20 @@ class DetectorProgram:
         }
 
 
-def run(
-    config: DetectorConfig, report: Callable[[Progress], None], painting: Callable[[int, int], None]
-) -> Mapping[str, float]:
+def run(config: DetectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Repaint scenes if the configuration says so, train and save the detector; return its errors on unseen scenes.
 
     Raises:
         CheckpointError: if the generator that repaints cannot be read.
     """
     with main_process_first():
-        known = repainted(config.repaint, config.run.seed, Path(config.run.state), painting) if config.repaint else None
+        known = (
+            repainted(config.repaint, config.run.seed, Path(config.run.state), told.counted(PREPARED))
+            if config.repaint
+            else None
+        )
     program = DetectorProgram(config, known)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

@@ -27,7 +27,8 @@ from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.layout import LayoutSection, layout, layout_loss, watched
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
+from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
+from reflectionflow.tuning.reports import ENCODED, NOBODY, Reports
 from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
 
@@ -392,9 +393,7 @@ def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     )  # fmt: skip
 
 
-def run(
-    config: GeneratorConfig, report: Callable[[Progress], None], encoding: Callable[[int, int], None]
-) -> Mapping[str, float]:
+def run(config: GeneratorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Train either stage and save the pipeline; return its validation metrics.
 
     Raises:
@@ -420,7 +419,13 @@ def run(
     priors = Priors(**config.data.priors)
     with main_process_first():
         latents = latents_of(
-            vae, Path(config.run.state), config.run.seed, config.data.scenes, priors, encoding, config.run.workers
+            vae,
+            Path(config.run.state),
+            config.run.seed,
+            config.data.scenes,
+            priors,
+            told.counted(ENCODED),
+            config.run.workers,
         )
     if vae.device.type == "cpu":
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
@@ -433,7 +438,7 @@ def run(
     if frozen is not None or config.transformer.texts == "frozen":
         for name in ("text_encoder", "text_encoder_2"):
             parts[name].requires_grad_(False)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

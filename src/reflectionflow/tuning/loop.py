@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,23 +23,13 @@ import numpy as np
 
 from reflectionflow.errors import CheckpointError, MisuseError
 from reflectionflow.tuning.config import OptimiserSection, RunSection
+from reflectionflow.tuning.reports import Progress
 
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
 CHECKPOINT = re.compile(r"^step-(\d+)$")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One report of a running stage: step, loss, seconds per step, seconds left."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds_per_step: float
-    seconds_left: float
 
 
 class Data(Protocol):
@@ -113,11 +103,15 @@ def processes() -> PartialState:
     """Return which of the launcher's processes this is, and its device; also of several on a CPU.
 
     Whoever asks first decides for all: without the flag, processes on a CPU would each train a model of their own.
+    They wait for one another for days, because the first one may have a million pictures to read and encode.
     """
+    import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=7))
 
 
 def is_main_process() -> bool:
@@ -225,6 +219,7 @@ def train(
     if run.threads:
         torch.set_num_threads(run.threads)
     state = Path(run.state)
+    processes()
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
     pieces = accelerator.num_processes * run.accumulate
     if run.batch % pieces:

@@ -61,7 +61,7 @@ class Looking:
 
 def cached(
     encode: Callable[[np.ndarray], torch.Tensor], pixels: Pixels, index: Index, folder: Path, identity: str,
-    report: Callable[[int, int], None], looking: Looking | None = None,
+    report: Callable[[int, int], None], looking: Looking | None = None, keep: Path | None = None,
 ) -> Cached:  # fmt: skip
     """Encode every sample once, or read what an earlier run left in `folder`.
 
@@ -70,16 +70,18 @@ def cached(
         pixels: How pictures are scaled and reduced.
         index: The samples.
         folder: Where latents are kept.
-        identity: What the latents depend on besides the pictures: the model's name and revision.
+        identity: What the latents depend on besides the pictures: the model's name and revision, and its precision.
         report: Told (done, all) after each chunk.
         looking: How layouts of the targets are found, if they are wanted.
+        keep: The folder of another program, whose latents are not replaced.
 
     Raises:
-        MisuseError: if a picture is not of the target's size, so that a crop would have to be drawn.
+        MisuseError: if `folder` is to be kept and holds latents of other pictures, or a picture is not of the target's
+            size, so that a crop would have to be drawn.
     """
     entries = [entry for some in index.subsets.values() for entry in some]
     key = {"identity": identity, "size": pixels.size, "reduction": pixels.reduction, "samples": len(entries),
-           "shards": sorted({state_of(entry.shard) for entry in entries})}  # fmt: skip
+           "shards": [state_of(shard) for shard in dict.fromkeys(entry.shard for entry in entries)]}  # fmt: skip
     if looking:
         key["layout"] = looking.identity
     mark = folder / "pairs.json"
@@ -89,6 +91,11 @@ def cached(
         if {name: known["key"].get(name) for name in key} == key:  # layouts that nobody asks for do no harm
             kept = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _arrays(looking)}
             return Cached(rows=rows, texts=[tuple(text) for text in known["texts"]], **kept)
+        if folder == keep:
+            raise MisuseError(
+                f"{folder} holds latents of other triplets, or of another autoencoder; give data.shards as they were "
+                "when it was made, or leave data.latents out."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)  # first, so that it never stands beside latents of other pictures
     stored, texts = _encode(encode, pixels, entries, report, looking)

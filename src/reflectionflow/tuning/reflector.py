@@ -7,7 +7,7 @@ that to judge, to reflect and to refine. With a [base] table a Qwen2.5-VL of any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -23,8 +23,9 @@ from reflectionflow.prompts.vlm import WORDINGS, Wording
 from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
+from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.repaint import repainted
+from reflectionflow.tuning.reports import NOBODY, PREPARED, Reports
 from reflectionflow.tuning.saving import save_adapter, tidy_config
 from reflectionflow.tuning.triplets import readable_triplets
 from reflectionflow.tuning.vlm_data import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 NAME, LORA_NAME = "scenes-vlm", "qwen-vl-reflector"
 TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """All linear layers of the language model; the vision tower stays as it is."""
-Report = Callable[[int, int], None]
 
 
 class BaseSection(Section):
@@ -104,7 +104,7 @@ class Sources:
     examined: Mapping[str, Source]
 
 
-def sources_of(config: VlmConfig, say: Callable[[str], None], report: Report) -> Sources:
+def sources_of(config: VlmConfig, told: Reports) -> Sources:
     """Open, repaint and label what the configuration names; say what of it cannot be read.
 
     Raises:
@@ -119,17 +119,17 @@ def sources_of(config: VlmConfig, say: Callable[[str], None], report: Report) ->
         trained.append((data.rendered, rendered))
         examined["rendered"] = rendered
     if data.repaint is not None:
-        known = repainted(data.repaint, config.run.seed, state, report)
+        known = repainted(data.repaint, config.run.seed, state, told.counted(PREPARED))
         trained.append((data.repaint.share, Repaints(known, data.questions, wording)))
     if data.pool:
-        pool = labelled(data.pool, state, report)
+        pool = labelled(data.pool, state, told.counted(PREPARED))
         seen, kept = (tuple(pool.numbers(held_out)) for held_out in (False, True))
         if seen:
             trained.append((data.painted, Painted(pool, seen, data.questions, wording)))
         if kept:
             examined["painted"] = Painted(pool, kept, data.questions, wording)
     if data.shards is not None:
-        index = readable_triplets([data.shards], Path(config.run.state), say, report)
+        index = readable_triplets([data.shards], state, told)
         seen_entries, kept_entries = (entries_of(index, data.keep_out, held) for held in (False, True))
         if seen_entries:
             trained.append((data.triplets, Triplets(seen_entries, wording)))
@@ -181,9 +181,12 @@ class VlmProgram:
     """The model, its loss and its validation."""
 
     def __init__(self, config: VlmConfig, vl: VisionLanguage, sources: Sources) -> None:
+        import torch
+
         self.config, self.vl, self._examined = config, vl, sources.examined
         self.wording = config.wording
         self.data = VlmData(sources.trained, vl, self.wording)
+        torch.manual_seed(config.run.seed)  # what was prepared before may have drawn numbers, or have been there
         self.modules = reader(vl.model, config.loss.patches > 0).train()
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
@@ -242,16 +245,12 @@ def save_model(vl: VisionLanguage, output: Path) -> None:
     tidy_config(output / "config.json", dtype="float32")
 
 
-def run(
-    config: VlmConfig, report: Callable[[Progress], None], say: Callable[[str], None], preparing: Report
-) -> Mapping[str, float]:
+def run(config: VlmConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Train and save the model; return its metrics on unseen pictures.
 
     Args:
         config: What to train on what.
-        report: Told of every step.
-        say: Told, as a sentence, what is left out.
-        preparing: Told (done, count) of pictures repainted or labelled, or shards read beforehand.
+        told: Who is told of it.
 
     Raises:
         CheckpointError: if the base or the generator that repaints cannot be read.
@@ -263,11 +262,11 @@ def run(
         torch.set_num_threads(config.run.threads)
     vl = model_of(config, processes().device)  # first: repainting and labelling pictures takes minutes
     with main_process_first():
-        sources = sources_of(config, say, preparing)
+        sources = sources_of(config, told)
     if processes().device.type == "cpu":
         vl.model.set_attn_implementation(EAGER)
     program = VlmProgram(config, vl, sources)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

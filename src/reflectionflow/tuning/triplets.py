@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -18,6 +18,7 @@ from reflectionflow.genref.shards import Triplet, shards_of
 from reflectionflow.prompts.correction import correction_text
 from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.tuning.config import Section
+from reflectionflow.tuning.reports import READ, Reports
 
 if TYPE_CHECKING:
     import torch
@@ -260,25 +261,22 @@ def _tensor(value: Any) -> torch.Tensor:
     return torch.as_tensor(value)
 
 
-def readable_triplets(
-    folders: Sequence[str], state: Path, say: Callable[[str], None], report: Callable[[int, int], None]
-) -> Index:
+def readable_triplets(folders: Sequence[str], state: Path, told: Reports) -> Index:
     """Return the samples of data sets that can be read, and say what is left out.
 
     Args:
         folders: Of shards, or single ones.
         state: Where it is remembered what cannot be read.
-        say: Told, as a sentence, what is left out.
-        report: Told (done, all) after each shard.
+        told: Who is told how many shards are read, and what is left out.
 
     Raises:
         MisuseError: if there is none.
     """
     broken: Counter[str] = Counter()
     paths = [shard for folder in folders for shard in shards_of(Path(folder))]
-    index = readable(paths, broken, state / "unreadable.json", report)
+    index = readable(paths, broken, state / "unreadable.json", told.counted(READ))
     if broken:
-        say(broken_sentence(broken))
+        told.say(broken_sentence(broken))
     if not len(index):
         raise MisuseError(f"No sample of {', '.join(folders)} can be read; build or fetch it again.")
     return index

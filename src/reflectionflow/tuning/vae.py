@@ -8,7 +8,7 @@ as much on a channel that nobody sees as on the one that decides the picture; he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,8 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Priors, draw_scene
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.loop import Progress, is_main_process, train
+from reflectionflow.tuning.loop import is_main_process, train
+from reflectionflow.tuning.reports import NOBODY, Reports
 
 if TYPE_CHECKING:
     import torch
@@ -244,12 +245,12 @@ def save_rows(rows: list[torch.Tensor], path: Path) -> None:
     Image.fromarray(array).save(path)
 
 
-def run(config: VaeConfig, report: Callable[[Progress], None]) -> Mapping[str, float]:
+def run(config: VaeConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Train, whiten and save the autoencoder; return its metrics on held-out pictures."""
     import torch
 
     program = VaeProgram(config)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     whiten(program.vae, config.run.seed)

@@ -6,7 +6,7 @@ After training the rewards are calibrated on held-out pictures by a logistic fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,11 +23,12 @@ from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.clip_data import PictureSection
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
-from reflectionflow.tuning.loop import Progress, is_main_process, main_process_first, processes, train
+from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.metrics import auroc
 from reflectionflow.tuning.pairs import EditedScenes, PaintedPairs, Pair, PairData, PairSource, TripletPairs
 from reflectionflow.tuning.preference import INVALID, TIE, PreferenceLoss, logistic_fit, loss_named, preference_loss
 from reflectionflow.tuning.reflector import TARGETS, BaseSection, adapted
+from reflectionflow.tuning.reports import NOBODY, PREPARED, Reports
 from reflectionflow.tuning.saving import save_adapter
 from reflectionflow.tuning.triplets import readable_triplets
 from reflectionflow.tuning.vlm_data import entries_of
@@ -103,7 +104,7 @@ class PairSources:
     examined: Mapping[str, PairSource]
 
 
-def sources_of(config: VerifierConfig, say: Callable[[str], None], report: Callable[[int, int], None]) -> PairSources:
+def sources_of(config: VerifierConfig, told: Reports) -> PairSources:
     """Open and label what the configuration names; say what of it cannot be read.
 
     Raises:
@@ -116,14 +117,14 @@ def sources_of(config: VerifierConfig, say: Callable[[str], None], report: Calla
         trained.append((data.rendered, EditedScenes(data.pictures)))
         examined["rendered"] = EditedScenes(data.pictures, Split.VALIDATION)
     if data.pool:
-        pool = labelled(data.pool, Path(config.run.state), report)
+        pool = labelled(data.pool, Path(config.run.state), told.counted(PREPARED))
         seen, kept = (PaintedPairs.of(pool, pool.numbers(held)) for held in (False, True))
         if seen.groups:
             trained.append((data.painted, seen))
         if kept.groups:
             examined["painted"] = kept
     if data.shards is not None:
-        index = readable_triplets([data.shards], Path(config.run.state), say, report)
+        index = readable_triplets([data.shards], Path(config.run.state), told)
         entries, kept_entries = (entries_of(index, data.keep_out, held) for held in (False, True))
         if entries:
             trained.append((data.triplets, TripletPairs(entries)))
@@ -251,12 +252,7 @@ def save(program: VerifierProgram, network: RewardNetwork, calibration: tuple[fl
     )
 
 
-def run(
-    config: VerifierConfig,
-    report: Callable[[Progress], None],
-    say: Callable[[str], None],
-    preparing: Callable[[int, int], None],
-) -> Mapping[str, float]:
+def run(config: VerifierConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Tune, calibrate and save a reward head; return its metrics on held-out pairs.
 
     Raises:
@@ -269,9 +265,9 @@ def run(
         torch.set_num_threads(config.run.threads)
     vl, network = network_of(config, processes().device)  # first: reading and labelling pictures takes minutes
     with main_process_first():
-        sources = sources_of(config, say, preparing)
+        sources = sources_of(config, told)
     program = VerifierProgram(config, vl, network, sources)
-    train(program, config.run, config.optimiser, report)
+    train(program, config.run, config.optimiser, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

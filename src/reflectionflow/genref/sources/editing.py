@@ -15,10 +15,10 @@ from itertools import chain, cycle, islice
 import numpy as np
 
 from reflectionflow.genref.edits import Verb, parse_edit, says_something
-from reflectionflow.genref.graph import Graph, graph_of
+from reflectionflow.genref.graph import Graph, graph_of, match, way
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import SIDE
-from reflectionflow.genref.teacher import edits_of
+from reflectionflow.genref.teacher import FAR, edits_of
 from reflectionflow.scenes.captions import CaptionMix, short_caption
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.renderer import render
@@ -36,6 +36,9 @@ MOST = 12
 TOGETHER = 8
 """Pairs of a scene with several edits at once."""
 MOST_EDITS = 4
+LAST = 100
+"""Pairs at the end of scenes that are shown once: training keeps the last ones of a subset out to examine itself."""
+NEAR = 1e-6
 SMALL = 250
 """Builds of fewer triplets than twice this show a scene once."""
 OPEN = 0.5
@@ -86,6 +89,18 @@ def clear(edits: tuple[str, ...], before: Graph, numbers: Container[int] = (1,))
     return all(edit is not None and (edit.verb is Verb.ADD or says_something(edit, before)) for edit in parsed)
 
 
+def _said(graphs: tuple[Graph, Graph], edits: tuple[str, ...]) -> bool:
+    """Return whether edits say all that changes: of what is replaced or recoloured none has moved too."""
+    found = match(*graphs)
+    changes = len(found.removed) + len(found.added)
+    for old, new in found.kept:
+        far, other = way(old, new), (old.noun, old.color) != (new.noun, new.color)
+        if NEAR < far < FAR or (far >= FAR and old.noun != new.noun):
+            return False
+        changes += other + (far >= FAR)
+    return changes == len(edits)
+
+
 def allowed(scene: Scene) -> bool:
     """Return whether a scene holds no combination that training must not see."""
     things = sorted((thing.noun, thing.color) for thing in scene.things)
@@ -111,9 +126,9 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """
     found: list[Pair] = []
     counts = Counter(dict.fromkeys(VERBS, 0))
-    most = min(MOST, max(1, wanted // SMALL))
     number = 0
     while len(found) < wanted:
+        most = min(MOST, max(1, wanted // SMALL)) if wanted - len(found) > LAST else 1
         rng = np.random.default_rng([seed, number, 11])
         versions = [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())]
         rarest = sorted(VERBS, key=lambda verb: counts[verb])[: 1 if most == 1 else None]
@@ -170,7 +185,7 @@ def _pair(
     """Return the pair; none where it is not said in so many edits that each ask for something."""
     graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
     edits = edits_of(*graphs)
-    if not clear(edits, graphs[0], edits_wanted):
+    if not (clear(edits, graphs[0], edits_wanted) and _said(graphs, edits)):
         return None
     prompt, leaves_open = prompt_of(before, after, rng)
     about = {"verb": verb, "open": leaves_open, "number": number}
