@@ -20,12 +20,13 @@ SUICIDE = """
 import os, signal, sys
 from reflectionflow.tuning import generator
 from reflectionflow.tuning.config import read_config
+from reflectionflow.tuning.reports import Reports
 
 def report(progress):
     if progress.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-generator.run(read_config(sys.argv[1], generator.GeneratorConfig), report, lambda done, count: None)
+generator.run(read_config(sys.argv[1], generator.GeneratorConfig), Reports(report))
 """
 
 

@@ -49,9 +49,9 @@ def test_the_shipped_model_has_fewer_than_three_million_weights() -> None:
 
 
 def test_a_killed_training_resumes_to_the_same_weights_and_saves_a_verifier(tmp_path: Path) -> None:
-    metrics = run(tiny(tmp_path, 2, "straight"), lambda progress: None)
-    run(tiny(tmp_path, 1, "broken"), lambda progress: None)
-    run(tiny(tmp_path, 2, "broken"), lambda progress: None)
+    metrics = run(tiny(tmp_path, 2, "straight"))
+    run(tiny(tmp_path, 1, "broken"))
+    run(tiny(tmp_path, 2, "broken"))
     straight, broken = (tmp_path / name / "model" for name in ("straight", "broken"))
     assert (straight / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
     assert {f"auroc {tag}" for tag in TAGS} | {"held-out auroc", "calibration error"} <= set(metrics)
