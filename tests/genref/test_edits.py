@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from reflectionflow.genref.edits import Edit, Name, Verb, carried_out, carry_out, overlap, parse_edit, preserved
 from reflectionflow.genref.graph import Node, graph_of, match, way
+from reflectionflow.genref.sources import editing
 from reflectionflow.genref.sources.editing import LAST, MOST, PRIORS, SEVERAL, SMALL, TOGETHER, VERBS, edit, pairs
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.claims import detections
@@ -106,6 +108,15 @@ def test_a_large_build_has_pairs_of_several_edits_that_lead_from_one_picture_to_
         assert Counter(node.name for node in became) == Counter(node.name for node in pair.enhanced_graph), pair.edits
         for old, new in match(pair.flawed_graph, pair.enhanced_graph).kept:
             assert way(old, new) == pytest.approx(0) or any(f"move the {new.name}" in said for said in pair.edits)
+
+
+def test_two_changes_that_are_said_once_are_not_said():
+    star = Node("star", "red", 0.2, 0.2, 0.2)
+    ring = Node("ring", "blue", 0.8, 0.8, 0.2)
+    both = (star, replace(star, y=0.6), ring)
+    assert edits_of(both, (ring,)) == ("remove the red star",)
+    assert not editing._said((both, (ring,)), edits_of(both, (ring,)))
+    assert editing._said(((star, ring), (ring,)), edits_of((star, ring), (ring,)))
 
 
 def test_the_last_pairs_of_a_large_build_show_scenes_that_no_other_pair_shows():

@@ -29,7 +29,16 @@ from reflectionflow.tuning import corrector
 from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.pair_latents import KNOWN, Remembered, cached
 from reflectionflow.tuning.reports import ENCODED, READ, Reports
-from reflectionflow.tuning.triplets import PUBLISHED, Pixels, TripletData, TripletSection, fitted, mixture, same_crop
+from reflectionflow.tuning.triplets import (
+    PUBLISHED,
+    Pixels,
+    TripletData,
+    TripletSection,
+    fitted,
+    mixture,
+    readable_triplets,
+    same_crop,
+)
 from reflectionflow.tuning.vlm_data import entries_of
 from reflectionflow.types import Recipe
 from tests.support.tiny import tiny_generator
@@ -378,6 +387,9 @@ def test_latents_encoded_before_give_the_same_losses_and_are_made_once(base, sha
     assert losses(latents, 2) == pytest.approx(losses(pixels, 2), rel=2e-3)  # kept in half precision
     shutil.rmtree(latents / "state" / "step-2")
     corrector.run(once, Reports(count=without_encoding))
+    halved = config(latents, base, shards, 2, data={"cache": True}, run={"precision": "bf16"})
+    with pytest.raises(AssertionError, match="encoded again"):  # by an encoder in another precision
+        corrector.run(halved, Reports(count=without_encoding))
 
 
 def test_pictures_that_would_be_cropped_are_not_encoded_before(base, tmp_path):
@@ -421,8 +433,16 @@ def test_broken_samples_are_told_and_left_out(base, tmp_path):
     first = readable(shards_of(tmp_path), broken, kept, lambda done, count: told.append((done, count)))
     assert (len(first), told) == (2, [(1, 1)])
     assert broken == {"good_image cannot be decoded": 1}
+    sentences = []
+    assert readable_triplets([str(tmp_path)], kept.parent, Reports(say=sentences.append)) == first
+    assert sentences == ["Left out: 1 samples, good_image cannot be decoded."]
+    known = json.loads(kept.read_text())
+    kept.write_text(
+        json.dumps({state: found | {first.subsets["rule"][0].key: "as remembered"} for state, found in known.items()})
+    )
     again = Counter()
-    assert (readable(shards_of(tmp_path), again, kept), again) == (first, broken), "from memory"
+    assert len(readable(shards_of(tmp_path), again, kept)) == 1, "what is remembered is not read again"
+    assert again == broken | {"as remembered": 1}
     state = json.loads(kept.read_text())
     kept.write_text(json.dumps({key: {} for key in state}))  # what is remembered of another state of the shard ...
     os.utime(entry.shard, ns=(0, 0))

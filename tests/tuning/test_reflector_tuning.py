@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner
@@ -94,6 +95,16 @@ def test_faults_of_a_configuration_are_sentences(tmp_path):
     empty = smoke(tmp_path, reflector.VlmConfig, data={"rendered": 0.0})
     with pytest.raises(MisuseError, match="nothing to learn from"):
         reflector.run(empty)
+
+
+def test_initial_weights_do_not_depend_on_what_was_prepared_before(tmp_path):
+    asked, weights = smoke(tmp_path, reflector.VlmConfig), []
+    for draws in (0, 5):
+        vl = reflector.model_of(asked, torch.device("cpu"))
+        torch.rand(draws)  # as labelling a pool does, or not where it was labelled before
+        program = reflector.VlmProgram(asked, vl, reflector.sources_of(asked, Reports()))
+        weights.append(program.modules.state_dict())
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
 def test_training_resumes_exactly_and_the_model_plays_its_roles(tmp_path):
