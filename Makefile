@@ -53,10 +53,10 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-models: $(READY) ## Train the Scenes models from nothing (about ten hours on two cores; resumable).
+models: $(READY) ## Train the Scenes models from nothing (ten hours or more on two cores, estimated; resumable).
 	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, corrector, its distillation,"
 	@echo "vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) + $(EDITS) + $(RETOUCHES) triplets."
-	@echo "Expect about ten hours on two cores; a GPU was not timed. Stop at any time, 'make models' goes on."
+	@echo "Estimated at ten hours or more on two cores (never run in whole); a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
