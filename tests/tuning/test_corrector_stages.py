@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from PIL import Image
 
 from reflectionflow.errors import CheckpointError, ConfigError, MisuseError
-from reflectionflow.genref.shards import read_triplets, shards_of
+from reflectionflow.genref.index import index_of
+from reflectionflow.genref.shards import Triplet, read_triplets, shards_of, write_shards
 from reflectionflow.models.condition.options import Attention, ConditionOptions, condition_ids
 from reflectionflow.models.condition.transformer import CONDITION, WATCH, Condition, ConditionedFluxTransformer, Watch
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
@@ -21,9 +23,11 @@ from reflectionflow.tuning import corrector
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
+from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.reports import Reports
+from reflectionflow.tuning.triplets import Pixels, TripletData, TripletSection
 from tests.support.tiny import tiny_generator
-from tests.tuning.test_corrector_tuning import base, config, losses, shards, without_encoding  # noqa: F401
+from tests.tuning.test_corrector_tuning import WORDS, base, config, losses, shards, without_encoding  # noqa: F401
 
 LAYOUT = {"weight": 0.5, "blocks": 2}
 
@@ -176,6 +180,8 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
         ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
         ({"data": {"unchanged": 0.1}, "condition": "none"}, r"data.unchanged needs a condition as large"),
         ({"data": {"unchanged": 0.1}}, r"data.unchanged needs a condition as large as the picture"),
+        ({"flow": {"changed": 3.0}, "condition": "none"}, r"flow.changed needs a condition as large"),
+        ({"flow": {"changed": 3.0}}, r"flow.changed needs a condition as large as the picture"),
         ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
     ],
 )
@@ -195,3 +201,48 @@ def test_latents_of_other_triplets_are_refused_and_stay(tuned, base, shards, tmp
     with pytest.raises(MisuseError, match=r"state holds latents of other triplets.*data\.shards"):
         corrector.run(asked, Reports(count=without_encoding))
     assert (tuned / "state" / "pairs.json").read_bytes() == kept
+
+
+def test_what_differs_counts_more_and_every_picture_the_same():
+    good = torch.randn(3, 8, 4)
+    bad = good.clone()
+    bad[0, :2] += 1  # an edit of two tokens; nothing changes in the second picture, everything in the third
+    bad[2] += 1
+    weights = corrector.change_weights(good, bad + 0.1 * torch.rand_like(bad), 5.0)
+    assert weights.mean(1).tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert torch.allclose(weights[0, :2] / weights[0, 2:4], torch.tensor(5.0))
+    assert torch.allclose(weights[1:], torch.tensor(1.0))
+
+
+def test_the_loss_counts_the_errors_by_what_differs(base, shards, tmp_path):  # noqa: F811
+    asked = config(
+        tmp_path, base, shards, 1, condition={"reduction": 1}, flow={"pure": 0.999, "changed": 7.0},
+        data={"drop_image": 0.0},
+    )  # fmt: skip
+    data = TripletData(asked.data, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 1))
+    program = corrector.CorrectorProgram(asked, corrector._pipe(asked), data, torch.device("cpu"))
+    batch, seen = data.batch(0, step_rng(1, 0), 2), []
+
+    def nothing(noisy, *_):
+        seen.append(noisy)
+        return torch.zeros_like(noisy), None
+
+    program.modules = nothing
+    loss, _ = program.loss(0, batch)
+    with torch.no_grad():
+        good, bad = program._latents(batch["good"]), program._latents(batch["bad"])
+    weights = corrector.change_weights(good, bad, 7.0)
+    assert (weights > 1).any()
+    assert loss.item() == pytest.approx((weights * (seen[0] - good).square().mean(-1)).mean().item(), rel=1e-4)
+
+
+def test_samples_are_drawn_as_often_as_their_verbs_say(tmp_path):
+    picture = Image.new("RGB", (64, 64), "red")
+    said = ("add a red star", "move the star left of the fish", "remove the star", "adding nothing")
+    triplets = [Triplet(f"e-{n}", picture, picture, text, "stars", "editing", {}) for n, text in enumerate(said)]
+    write_shards(triplets, tmp_path, {})
+    section = TripletSection(shards="", size=64, verbs={"add": 3.0, "remove": 0.5})
+    data = TripletData(section, index_of(shards_of(tmp_path)), WORDS, 0, Pixels(64, 1))
+    rng = np.random.default_rng(0)
+    drawn = Counter(data._drawn(data._seen["editing"], rng).read().reflection for _ in range(4400))
+    assert [drawn[text] / 800 for text in said] == pytest.approx([3.0, 1.0, 0.5, 1.0], abs=0.2)

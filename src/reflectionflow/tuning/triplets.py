@@ -72,6 +72,11 @@ class TripletSection(Section):
         description="Share whose flawed picture is the target itself, beside another sample's prompt and without a "
         "reflection: then everything stays.",
     )  # fmt: skip
+    verbs: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="How often samples are drawn whose reflection begins with a word, beside 1 for all others: for "
+        "what is learned more slowly than the rest.",
+    )
     keep_out: int = Field(default=0, ge=0, description="Last samples of each subset that only validation sees.")
 
 
@@ -221,10 +226,22 @@ class TripletData:
         """Draw items of a subset until the text of one fits the padding, or patience ends and it loses edits."""
         entries = self._seen[subset]
         for _ in range(PATIENCE):
-            item, lost = self.item(entries[int(rng.integers(len(entries)))], rng, padding)
+            item, lost = self.item(self._drawn(entries, rng), rng, padding)
             if not lost or padding == self._section.paddings[-1]:
                 break
         return item, lost
+
+    def _drawn(self, entries: Sequence[Entry], rng: np.random.Generator) -> Entry:
+        """Draw an entry, those whose reflection begins with a weighted word as often as is asked."""
+        verbs = self._section.verbs
+        most = max(1.0, *verbs.values()) if verbs else 1.0
+        while True:
+            entry = entries[int(rng.integers(len(entries)))]
+            if not verbs:
+                return entry
+            verb = self._source(entry, rng).reflection.split(" ", 1)[0]
+            if rng.random() < verbs.get(verb, 1.0) / most:
+                return entry
 
     def item(self, entry: Entry, rng: np.random.Generator, padding: int) -> tuple[Shown, int]:
         """Return a triplet as it is shown, with drops drawn, and how many edits did not fit."""
