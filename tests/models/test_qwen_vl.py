@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from PIL import Image
 
 from reflectionflow import plugins
 from reflectionflow.errors import CheckpointError
-from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions, wording_of
+from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions, asked, wording_of
 from reflectionflow.models.vision_language import Ask, load
 from reflectionflow.prompts.vlm import FULL, SCENES
 from reflectionflow.roles import Question, Refiner, RefineRequest, Reflector, ReflectRequest, Role, Verifier
@@ -177,6 +179,15 @@ def test_what_decides_answers_is_in_the_name(scenes, full, tmp_path):
     assert of_scenes(scenes, batch_size=2).name == of_scenes(scenes).name
     assert of_scenes(scenes).name.startswith("tiny-vlm@")
     assert of_full(full).name.startswith("tiny@")
+
+
+def test_other_words_are_another_judge(scenes):
+    """A run must not go on with the answers to questions that are no longer asked."""
+    model = of_scenes(scenes)
+    assert model.name.endswith(f"+{asked(model.wording, {})}")
+    words = fields(model.wording)
+    others = {asked(replace(model.wording, **{word.name: "other words"}), {}) for word in words}
+    assert len(others - {asked(model.wording, {})}) == len(words)
 
 
 def test_faults_are_told_before_anything_loads(scenes, tmp_path):

@@ -8,11 +8,11 @@ no score. Reflections and prompts are decoded greedily. The wording is the one t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -37,7 +37,7 @@ from reflectionflow.prompts.vlm import (
     whole_sentences,
 )
 from reflectionflow.roles import Question, RefineRequest, ReflectRequest, Role, Worker
-from reflectionflow.types import RefinedPrompt, Reflection, Verdict, canonical_json
+from reflectionflow.types import RefinedPrompt, Reflection, Verdict, canonical_json, to_json
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,7 @@ class QwenVL:
     ) -> None:
         self._folder, self._options, self._lora = folder, options, lora
         self.wording = wording_of(lora or folder)
-        self.name = _identity(folder, options, repository, lora)
+        self.name = _identity(folder, options, self.wording, repository, lora)
         self.batch_size = options.batch_size
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
@@ -263,8 +263,13 @@ def own_identity(folder: Path, repository: str | None) -> str:
     return identity(folder, repository)
 
 
-def _identity(folder: Path, options: VlmOptions, repository: str | None, lora: Path | None) -> str:
-    """Return `name@revision`, and a hash of what else decides answers where it is not the usual."""
+def asked(wording: Wording, options: Mapping[str, Any]) -> str:
+    """Return a hash of the words that a model is asked in and of the options that decide its answers."""
+    return hashlib.sha256(canonical_json({"wording": to_json(wording), **options}).encode()).hexdigest()[:6]
+
+
+def _identity(folder: Path, options: VlmOptions, wording: Wording, repository: str | None, lora: Path | None) -> str:
+    """Return `name@revision` and a hash of what else decides answers."""
     own = own_identity(folder, repository)
     if lora is not None:
         has_manifest = (lora / manifest.FILE).exists()
@@ -277,7 +282,7 @@ def _identity(folder: Path, options: VlmOptions, repository: str | None, lora: P
     changed = {
         name: getattr(options, name) for name, field in fields.items() if getattr(options, name) != field.default
     }
-    return own if not changed else f"{own}+{hashlib.sha256(canonical_json(changed).encode()).hexdigest()[:6]}"
+    return f"{own}+{asked(wording, changed)}"
 
 
 def missing(folder: Path) -> list[str]:

@@ -21,7 +21,7 @@ from reflectionflow.models.clip import SigmoidCalibration
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import SHIPPED as SHIPPED_VLM
-from reflectionflow.models.qwen_vl import LocalVlmOptions, SmallVlmOptions, device_of, missing, own_identity
+from reflectionflow.models.qwen_vl import LocalVlmOptions, SmallVlmOptions, asked, device_of, missing, own_identity
 from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.prompts.vlm import WORDINGS, Wording, score_instruction, spelled
@@ -103,8 +103,8 @@ class RewardVerifier:
         if self.details.base != base:
             raise CheckpointError(f"The head {head} was tuned on {self.details.base}, not on {base}; name that one.")
         self._wording = WORDINGS[self.details.wording]
-        own = f"{read_manifest(head).identity}+{options.dtype}"
-        self.name = own if options.most_pixels is None else f"{own}+{options.most_pixels}"
+        deciding = {"dtype": options.dtype, "most_pixels": options.most_pixels}
+        self.name = f"{read_manifest(head).identity}+{asked(self._wording, deciding)}"
         self.batch_size = options.batch_size
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
