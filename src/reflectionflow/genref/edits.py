@@ -6,6 +6,7 @@ red to blue", "move the red star to the left of the blue heart" and "add a red s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,11 @@ from enum import StrEnum
 from reflectionflow.genref.graph import GRID, Graph, Node, apart, inside, way
 from reflectionflow.genref.teacher import FAR, place_of, relation_of
 
-SIZE = 0.3
-"""Size of an added object, a share of the picture's side; smaller where there is no room."""
+SIZES = (36 / 128, 28 / 128)
+"""Sizes of an added object, shares of the picture's side: the first for which there is room."""
+BESIDE = 0.06
+"""Free space between an object and the anchor beside which it is put, a share of the picture's side."""
+STEPS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 GAP = 0.02
 NAME = r"((?:\w+ )?\w+)"
 WHERE = r"((?:to the )?(?:left of|right of)|above|below|at the|in the)(?: the)? ([\w ]+)"
@@ -132,7 +136,7 @@ def carried_out(edit: Edit, before: Graph, after: Graph) -> bool:
     if edit.verb is Verb.ADD:
         return bool(there) and more > 0
     were = [node for node in before if edit.name.fits(node)]
-    return more == 0 and any(way(a, b) >= FAR for a in there for b in were)
+    return more == 0 and any(all(way(a, b) >= FAR for b in were) for a in there)
 
 
 def preserved(edits: Sequence[Edit], before: Graph, after: Graph) -> tuple[int, int]:
@@ -164,7 +168,7 @@ def carry_out(edits: Sequence[Edit], graph: Graph) -> Graph:
 
 def _carried_out(edit: Edit, graph: Graph) -> Graph:
     if edit.verb is Verb.ADD:
-        return (*graph, _put(Node(edit.name.noun, edit.name.color, 0.5, 0.5, SIZE), edit.where, graph, None))
+        return (*graph, _put(Node(edit.name.noun, edit.name.color, 0.5, 0.5, SIZES[0]), edit.where, graph, None))
     target = _find(edit.name, graph)
     if target is None:
         return graph
@@ -183,14 +187,12 @@ def _find(name: Name, graph: Graph) -> Node | None:
 
 
 def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> Node:
-    """Return the object where it should be: near its old place, or for a new one far from all others."""
+    """Return the object where it should be: at the free spot that obeys and is nearest to the ideal one.
 
-    def cost(found: Node) -> float:
-        if old is not None:
-            return way(found, old)
-        return -min((way(found, other) for other in others), default=-abs(0.5 - found.x))
-
-    for size in (node.size, 0.26, 0.2):
+    The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant.
+    """
+    ideal = _ideal(node, where, others)
+    for size in (node.size, *(size for size in SIZES if size < node.size)):
         spots = [spot for x, y in GRID if inside(spot := replace(node, x=x, y=y, size=size))]
         right = [
             spot
@@ -199,8 +201,24 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
         ]
         free = [spot for spot in right if apart(spot, others, GAP)]
         if free:
-            return min(free, key=lambda spot: round(cost(spot), 6))
-    return min(right, key=lambda spot: round(cost(spot), 6)) if right else node
+            return min(free, key=lambda spot: _askew(spot, ideal))
+    return min(right, key=lambda spot: _askew(spot, ideal)) if right else node
+
+
+def _ideal(node: Node, where: Where | None, others: Graph) -> tuple[float, float]:
+    """Return where an object would stand best: close beside its anchor, or amid its part of the picture."""
+    anchor = None if where is None or where.anchor is None else _find(where.anchor, others)
+    if where is not None and anchor is not None:
+        x, y = STEPS[where.relation]
+        far = (node.size + anchor.size) / 2 + BESIDE
+        return anchor.x + x * far, anchor.y + y * far
+    ninths = [(x / 6, y / 6) for y in (1, 3, 5) for x in (1, 3, 5)]
+    named = [(x, y) for x, y in ninths if where is not None and place_of(replace(node, x=x, y=y)) == where.place]
+    return named[0] if named else (0.5, 0.5)
+
+
+def _askew(node: Node, ideal: tuple[float, float]) -> float:
+    return round(math.hypot(node.x - ideal[0], node.y - ideal[1]), 6)
 
 
 def _count(name: Name, graph: Graph) -> int:

@@ -14,10 +14,11 @@ from itertools import chain, cycle, islice
 
 import numpy as np
 
-from reflectionflow.genref.edits import Verb, parse_edit, says_something
+from reflectionflow.genref.edits import Verb, carry_out, parse_edit, says_something
 from reflectionflow.genref.graph import Graph, graph_of, match, way
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import SIDE
+from reflectionflow.genref.retouch import graph_of_things, things_of
 from reflectionflow.genref.teacher import FAR, edits_of
 from reflectionflow.scenes.captions import CaptionMix, short_caption
 from reflectionflow.scenes.claims import detections
@@ -128,13 +129,14 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     counts = Counter(dict.fromkeys(VERBS, 0))
     number = 0
     while len(found) < wanted:
-        most = min(MOST, max(1, wanted // SMALL)) if wanted - len(found) > LAST else 1
+        left = wanted - len(found) - LAST
+        most = min(MOST, max(1, wanted // SMALL)) if left > 0 else 1
         rng = np.random.default_rng([seed, number, 11])
         versions = [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())]
         rarest = sorted(VERBS, key=lambda verb: counts[verb])[: 1 if most == 1 else None]
         single = islice(_of_scene(versions, rarest, rng, number, drops), most)
         several = islice(_between(versions, rng, number), 0 if most == 1 else TOGETHER)
-        for verb, pair in islice(chain(single, several), wanted - len(found)):
+        for verb, pair in islice(chain(single, several), left if left > 0 else 1):
             found.append(pair)
             counts[verb] += 1
         number += 1
@@ -156,7 +158,8 @@ def _of_scene(
     told = set()
     for verb in islice(cycle(verbs), MOST):
         before = versions[int(rng.integers(len(versions)))]
-        after = edit(verb, before, rng)
+        drawn = edit(verb, before, rng)
+        after = None if drawn is None else settled(before, edits_of(_graph(before), _graph(drawn)))
         if after is None or not allowed(after):
             drops["the scene does not allow the edit"] += 1
             continue
@@ -183,10 +186,29 @@ def _pair(
     verb: str, before: Scene, after: Scene, rng: Rng, number: int, edits_wanted: Container[int] = (1,)
 ) -> Pair | None:
     """Return the pair; none where it is not said in so many edits that each ask for something."""
-    graphs = graph_of(detections(before), SIDE), graph_of(detections(after), SIDE)
-    edits = edits_of(*graphs)
-    if not (clear(edits, graphs[0], edits_wanted) and _said(graphs, edits)):
+    shown = _graph(before)
+    edits = edits_of(shown, _graph(after))
+    if not clear(edits, shown, edits_wanted):
         return None
-    prompt, leaves_open = prompt_of(before, after, rng)
+    target = settled(before, edits)
+    graphs = shown, _graph(target)
+    if edits_of(*graphs) != edits or not (allowed(target) and _said(graphs, edits)):
+        return None
+    prompt, leaves_open = prompt_of(before, target, rng)
     about = {"verb": verb, "open": leaves_open, "number": number}
-    return Pair(prompt, partial(render, before), partial(render, after), *graphs, edits, "editing", None, about)
+    return Pair(prompt, partial(render, before), partial(render, target), *graphs, edits, "editing", None, about)
+
+
+def _graph(scene: Scene) -> Graph:
+    return graph_of(detections(scene), SIDE)
+
+
+def settled(scene: Scene, edits: Sequence[str]) -> Scene:
+    """Return a scene after edits, everything that is added or moved at the one place that `carry_out` gives it.
+
+    Where an object goes that is added "left of the star" is anyone's guess. A corrector that has to guess paints a
+    mixture of all guesses; so the same words about the same picture always lead to the same picture.
+    """
+    there = {node: thing for thing in scene.things for node in graph_of_things([thing])}
+    after = carry_out([edit for text in edits if (edit := parse_edit(text))], graph_of_things(scene.things))
+    return replace(scene, things=tuple(there.get(node) or things_of((node,))[0] for node in after))

@@ -18,13 +18,14 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow.geneval import Metadata, decide
+from reflectionflow.genref.edits import carry_out, parse_edit
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Picture, Pool
-from reflectionflow.genref.repair import repair
+from reflectionflow.genref.repair import Repair, passes, repair
 from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
-from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of
+from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of, settled
 from reflectionflow.genref.teacher import edits_of
 from reflectionflow.scenes.world import Scene
 
@@ -70,7 +71,7 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
             drops["the repair is empty, or shows what training must not see"] += 1
         else:
             about: dict[str, str | bool] = {"verb": "repair", "open": False}
-            fixed = _pair(picture, metadata.prompt, target.graph, target.edits, about)
+            fixed = _pair(picture, metadata.prompt, _settled_repair(metadata, picture, target), target.edits, about)
             if fixed is None:
                 drops[CROWDED] += 1
             else:
@@ -86,6 +87,12 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
             yield edited
 
 
+def _settled_repair(metadata: Metadata, picture: Picture, target: Repair) -> Graph:
+    """Return what the edits of a repair lead to by themselves; where that fails the prompt, what was meant."""
+    settled_graph = carry_out([edit for text in target.edits if (edit := parse_edit(text))], picture.graph)
+    return settled_graph if passes(metadata, settled_graph) else target.graph
+
+
 def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
     """Return a pair whose edits are drawn; none when the picture allows none of some draws."""
     before = Scene(things_of(picture.graph))
@@ -97,9 +104,12 @@ def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
         after = _after(before, verbs, rng)
         if after is None or not allowed(after):
             continue
+        edits = edits_of(shown, graph_of_things(after.things))
+        if not clear(edits, shown, (len(verbs),)):
+            continue
+        after = settled(before, edits)
         target = graph_of_things(after.things)
-        edits = edits_of(shown, target)
-        if clear(edits, shown, (len(verbs),)):
+        if edits_of(shown, target) == edits and allowed(after):
             prompt, leaves_open = prompt_of(before, after, rng)
             verb = verbs[0] if len(verbs) == 1 else SEVERAL
             found = _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
