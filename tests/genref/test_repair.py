@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations, product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,12 @@ from reflectionflow.geneval import Clause, Metadata, Position
 from reflectionflow.genref.graph import GRID, Node, apart, found_in, graph_of, inside, way
 from reflectionflow.genref.repair import GAP, NINTHS, SIDE, passes, repair
 from reflectionflow.genref.teacher import FAR, relation_of
+from reflectionflow.genref.worded import led_to
+from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse, suite
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import COLORS, OBJECTS, known_words
+from reflectionflow.scenes.world import UNIFORM, draw_scene
 
 PROMPTS = (*suite(Split.TRAIN, 40), *suite(Split.TEST, 40))
 share = st.floats(0.1, 0.9)
@@ -60,6 +64,16 @@ def test_a_repaired_picture_always_satisfies_the_prompt(shown, metadata):
             "a photo of a star right of a heart",
             (STAR, HEART),
             ("move the red star to the right of the blue heart", "move the blue heart to the left of the red star"),
+        ),
+        (  # "left of" is what strikes the eye, "below" what the prompt wants
+            "a photo of a purple triangle above a blue star",
+            (("triangle", "blue", 0.3, 0.3),),
+            ("change the color of the triangle from blue to purple", "add a blue star below the purple triangle"),
+        ),
+        (  # the star cannot be told by a triangle that is not there yet
+            "a photo of a purple triangle above a blue star",
+            (("star", "blue", 0.7, 0.7),),
+            ("add a purple triangle above the blue star",),
         ),
         (
             "a photo of two stars",
@@ -179,3 +193,18 @@ def test_a_graph_is_what_a_detector_reports_of_it(shown):
         ]
         assert same, (node, left)
         left.remove(same[0])
+
+
+def test_whoever_follows_the_words_to_the_letter_satisfies_the_prompt():
+    rng = np.random.default_rng(5)
+    reached = []
+    for number in range(60):
+        drawn = suite(Split.TRAIN, 40)[int(rng.integers(len(suite(Split.TRAIN, 40))))]
+        shown = graph_of(detections(draw_scene(rng, UNIFORM)), SIDE)
+        if not passes(drawn, shown):
+            edits = repair(drawn, shown).edits
+            after = led_to(edits, shown)
+            reached.append(passes(drawn, after))
+            fewer = [edits[:place] + edits[place + 1 :] for place in range(len(edits))]
+            assert not reached[-1] or not any(passes(drawn, led_to(some, shown)) for some in fewer if some), number
+    assert np.mean(reached) >= 0.95

@@ -15,6 +15,7 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import COLORS, Metadata, Options, decide, relations
 from reflectionflow.genref.graph import GRID, Graph, Node, apart, found_in, inside, way
 from reflectionflow.genref.teacher import FAR, reflect, relation_of
+from reflectionflow.genref.worded import Rule, worded
 
 SIDE = 128.0
 CROWD = 4
@@ -41,16 +42,7 @@ class Repair:
     edits: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """The object of one class must stand in a relation to that of another."""
-
-    noun: str
-    relation: str
-    anchor: str
-
-
-Rules = tuple[_Rule, ...]
+Rules = tuple[Rule, ...]
 
 
 def passes(metadata: Metadata, graph: Graph) -> bool:
@@ -84,12 +76,13 @@ def repair(metadata: Metadata, graph: Graph) -> Repair:
     anchors = {rule.noun: rule.anchor for rule in rules} | {
         rule.anchor: rule.noun for rule in rules if not any(other.noun == rule.anchor for other in rules)
     }
-    return Repair(changed, reflect(metadata, graph, changed, anchors))
+    edits = reflect(metadata, graph, changed, anchors)
+    return Repair(changed, worded(edits, graph, changed, rules, lambda after: passes(metadata, after)))
 
 
-def _rules(metadata: Metadata) -> tuple[_Rule, ...]:
+def _rules(metadata: Metadata) -> tuple[Rule, ...]:
     return tuple(
-        _Rule(clause.class_name, clause.position.relation, metadata.include[clause.position.target].class_name)
+        Rule(clause.class_name, clause.position.relation, metadata.include[clause.position.target].class_name)
         for clause in metadata.include
         if clause.position is not None
     )
