@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reflectionflow.genref.edits import VERSION
 from reflectionflow.genref.graph import graph_of
 from reflectionflow.genref.listing import LONGEST_LIST, listed, listing
 from reflectionflow.genref.repair import repair
@@ -66,7 +67,7 @@ def test_its_edits_lead_from_the_models_list_to_the_prompt():
         graph = listed(said.raw)
         assert graph is not None, said.raw
         assert plan.edits == repair(parse(prompt), graph).edits
-        assert (plan.raw, plan.reflector) == (said.raw, f"planner:{model.name}")
+        assert (plan.raw, plan.reflector) == (said.raw, f"planner-{VERSION}:{model.name}")
     wrong = replace(own[0], raw="a red star at the left. remove the red star", edits=("remove the red star",))
     assert planner._planned(asked[0], wrong).edits == ("change the color of the star from red to green",)
     assert planned[2].edits == own[2].edits, "a free prompt gets the model's own edits"

@@ -15,6 +15,8 @@ from enum import StrEnum
 from reflectionflow.genref.graph import GRID, Graph, Node, apart, inside, way
 from reflectionflow.genref.teacher import FAR, place_of, relation_of
 
+VERSION = 2
+"""Of how edits are worded and carried out: in the names of the models that do it, so that no run mixes two."""
 SIZES = (36 / 128, 28 / 128)
 """Sizes of an added object, shares of the picture's side: the first for which there is room."""
 BESIDE = 0.06

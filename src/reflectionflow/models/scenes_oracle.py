@@ -12,7 +12,7 @@ from functools import cached_property
 
 from pydantic import Field
 
-from reflectionflow.genref.edits import carry_out, parse_edit
+from reflectionflow.genref.edits import VERSION, carry_out, parse_edit
 from reflectionflow.genref.graph import graph_of
 from reflectionflow.genref.repair import repair
 from reflectionflow.genref.retouch import repainted
@@ -35,7 +35,7 @@ class OracleReflector:
 
     def __init__(self, options: OracleOptions) -> None:
         self._detector = OracleVerifier(options)
-        self.name = f"teacher:{self._detector.name}"
+        self.name = f"teacher-{VERSION}:{self._detector.name}"
         self.batch_size = options.batch_size
 
     def reflect(self, items: Sequence[ReflectRequest]) -> Sequence[Reflection]:
@@ -66,7 +66,7 @@ class OracleCorrector:
     def __init__(self, options: RendererOptions) -> None:
         self._options = options
         self.batch_size = options.batch_size
-        self.name = f"renderer:{self._detector.name}"
+        self.name = f"renderer-{VERSION}:{self._detector.name}"
         self.capabilities = Capabilities(corrects=True, multiple=CANVAS, smallest=CANVAS, largest=CANVAS,
                                          words=known_words())  # fmt: skip
         self.defaults = Defaults(CANVAS, CANVAS, 1, 0.0)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reflectionflow.errors import MisuseError
+from reflectionflow.genref.edits import VERSION
 from reflectionflow.genref.listing import listed
 from reflectionflow.genref.repair import repair
 from reflectionflow.models.qwen_vl import QwenVL, ScenesVlmOptions, missing
@@ -29,7 +30,7 @@ class PlanningReflector:
 
     def __init__(self, options: ScenesVlmOptions) -> None:
         self._looking = QwenVL(options.checkpoint, options)
-        self.name = f"planner:{self._looking.name}"
+        self.name = f"planner-{VERSION}:{self._looking.name}"
         self.batch_size = options.batch_size
 
     def reflect(self, items: Sequence[ReflectRequest]) -> list[Reflection]:
