@@ -164,8 +164,8 @@ def overlap(first: Node, second: Node) -> float:
 def carry_out(edits: Sequence[Edit], graph: Graph) -> Graph:
     """Return a picture after edits, one after the other; an edit that names nothing there changes nothing."""
     for edit in edits:
-        graph = _carried_out(edit, graph)
-    return tuple(sorted(graph, key=lambda node: (node.x, node.y, node.noun)))
+        graph = tuple(sorted(_carried_out(edit, graph), key=lambda node: (node.x, node.y, node.noun)))
+    return graph
 
 
 def _carried_out(edit: Edit, graph: Graph) -> Graph:

@@ -51,17 +51,13 @@ def worded(
     if passes(led_to(edits, graph)):
         return _needed(edits, graph, passes)
     said = tuple(text for text in edits if not text.startswith(("move ", "add ")))
-    found = match(graph, wanted)
-    puts = [(None, node) for node in found.added if f"add {with_article(node.name)} " in " ".join(edits)]
-    moves = [(old, new) for old, new in found.kept if way(old, new) >= FAR]
-    wordings = (
-        [*said, *told]
-        for order in permutations([*moves, *puts])
-        for told, _ in _placings(order, led_to(said, graph), rules)
-    )
-    right = (tuple(told) for told in islice(wordings, MOST_WORDINGS) if passes(led_to(told, graph)))
-    first = next(right, None)
-    return edits if first is None else _needed(first, graph, passes)
+    pairs = match(graph, wanted)
+    puts = [(None, node) for node in pairs.added if f"add {with_article(node.name)} " in " ".join(edits)]
+    moves = [(old, new) for old, new in pairs.kept if way(old, new) >= FAR]
+    changed = led_to(said, graph)
+    wordings = (found for order in permutations([*moves, *puts]) for found in _placings(order, changed, rules))
+    right = next((told for told, after in islice(wordings, MOST_WORDINGS) if passes(after)), None)
+    return edits if right is None else _needed((*said, *right), graph, passes)
 
 
 def _needed(edits: tuple[str, ...], graph: Graph, passes: Callable[[Graph], bool]) -> tuple[str, ...]:
@@ -82,7 +78,7 @@ def _placings(
         return
     (old, node), *later = order
     others = tuple(other for other in graph if old is None or other.name != node.name)
-    for where in _wheres(node, others, rules):
+    for where in dict.fromkeys(_wheres(node, others, rules)):
         text = f"add {with_article(node.name)} {where}" if old is None else f"move the {node.name} {_moved(where)}"
         for told, after in _placings(later, led_to([text], graph), rules):
             yield [text, *told], after
