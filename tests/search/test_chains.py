@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from reflectionflow.errors import MisuseError
@@ -392,3 +393,47 @@ def test_a_refined_prompt_is_kept_with_the_picture(tmp_path):
     assert isinstance(corrected.refined, RefinedPrompt)
     assert corrected.refined.candidate == corrected.reflection.candidate == result.steps[0].candidate.id
     assert corrected.candidate.recipe.prompt == corrected.refined.text
+
+
+class Picky(Critic):
+    """Asks for the more edits the brighter a picture is: the verifier's favourite is the farthest from done."""
+
+    def _reflect(self, item):
+        edits = tuple(f"edit {number}" for number in range(1 + int(np.asarray(item.image).mean() / 25)))
+        return Reflection(item.candidate.id, self.name, ". ".join(edits), edits, "", tokens=5)
+
+
+def test_ranked_by_edits_the_picture_that_needs_the_fewest_is_corrected(tmp_path):
+    models = stack(reflector=Picky())
+    result = run(tmp_path, REFLECTION.configured(width=2, drafts=4, rank="edits"), models, images=10)
+    needed = {step.place: int(step.verdict.score * 255 / 25) for step in result.steps}
+    order = sorted(((0, slot) for slot in range(4)), key=lambda place: (needed[place], -score(result, place)))
+    for slot in (0, 1):
+        chain = [order[slot]]
+        for number in (1, 2, 3):
+            fewest = min(chain, key=lambda place: (needed[place], -score(result, place), place))
+            assert parents(result)[number, slot] == fewest
+            chain.append((number, slot))
+    assert order[0] != ranked(result.steps[:4])[0].place, "score and edits disagree here"
+    assert result.charged.reflector_calls == 4 + 4, "every picture is looked at once, the last ones never"
+
+
+def test_ranked_by_edits_a_smaller_search_is_the_beginning_of_a_larger_one(tmp_path):
+    options = {"width": 2, "drafts": 4, "rank": "edits"}
+    small, large = (
+        run(tmp_path / str(images), REFLECTION.configured(**options), stack(reflector=Picky()), images=images)
+        for images in (7, 12)
+    )
+    assert [step.candidate.id for step in small.steps] == [step.candidate.id for step in large.steps][:7]
+
+
+def test_ranked_by_edits_a_picture_whose_critique_failed_comes_last(tmp_path):
+    reflector = Reordered(Critic(), lambda said: [replace(said[0], text="", edits=(), failure="no"), *said[1:]])
+    result = run(tmp_path, REFLECTION.configured(width=1, drafts=3, rank="edits"), stack(reflector=reflector), images=4)
+    assert result.stop is StopReason.BUDGET
+    assert len(parents(result)) == 1
+
+
+def test_counting_edits_needs_a_reflector():
+    with pytest.raises(MisuseError, match="rank edits counts what the reflector asks for"):
+        REFLECTION.configured(rank="edits", reflect=False)

@@ -7,8 +7,8 @@ is the beginning of a larger one's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -32,12 +32,14 @@ class Chain:
         pictures: The judged pictures it may go on from, oldest first.
         said: The reflections its pictures were corrected by, oldest first.
         resting: Nothing is left to do for it.
+        critiques: What the reflector said of its pictures, by their places, where it looked before they were chosen.
     """
 
     slot: int
     pictures: tuple[Step, ...] = ()
     said: tuple[str, ...] = ()
     resting: bool = False
+    critiques: Mapping[Place, Reflection] = field(default_factory=dict)
 
     def parent(self, rule: Parent) -> Step | None:
         """Return the picture to go on from, or none when there is none."""
@@ -61,10 +63,18 @@ Move = Callable[[Chain, Place], Coroutine[Any, Any, Chain]]
 """Paints the chain's picture at a place and returns the chain as it is then."""
 
 
-async def first_chains(task: Task, tools: Tools, drafts: int, width: int) -> list[Chain]:
-    """Paint and judge drafts at (0, 0), (0, 1), …; return chains from the best, empty ones where too many failed."""
+async def by_score(steps: Sequence[Step], width: int) -> Sequence[Step]:
+    """Return the `width` best judged steps."""
+    return top(steps, width)
+
+
+async def first_chains(
+    task: Task, tools: Tools, drafts: int, width: int,
+    chosen: Callable[[Sequence[Step], int], Awaitable[Sequence[Step]]] = by_score,
+) -> list[Chain]:  # fmt: skip
+    """Paint and judge drafts at (0, 0), (0, 1), …; return chains from those chosen, empty ones for want of more."""
     await tools.gather(*(draft(task, tools, (0, slot)) for slot in range(drafts)))
-    first = [(step,) for step in top(tools.steps, width)]
+    first = [(step,) for step in await chosen(tools.steps, width)]
     return [Chain(slot, first[slot] if slot < len(first) else ()) for slot in range(width)]
 
 

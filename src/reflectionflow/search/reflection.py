@@ -7,16 +7,27 @@ shipped strategy file `release.toml`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from reflectionflow.ranking import ranked
 from reflectionflow.runtime import Place, Role, Task, Tools
-from reflectionflow.search.chains import Chain, draft, first_chains, in_rounds, judge, reflect, rewrite
+from reflectionflow.search.chains import Chain, by_score, draft, first_chains, in_rounds, judge, reflect, rewrite
 from reflectionflow.search.options import ChainOptions, Parent, StrategySpec
 from reflectionflow.search.seeds import derive
-from reflectionflow.types import RefinedPrompt, StopReason
+from reflectionflow.types import RefinedPrompt, Reflection, Step, StopReason
+
+
+class Rank(Enum):
+    """By what the pictures that are corrected are chosen."""
+
+    SCORE = "score"
+    EDITS = "edits"
 
 
 def _twice_the_width(validated: dict[str, Any]) -> int:
@@ -30,12 +41,18 @@ class ReflectionOptions(ChainOptions):
         default_factory=_twice_the_width, ge=1, description="First drafts, of which the best become chains."
     )
     parent: Parent = Field(default=Parent.BEST, description="The picture of a chain that is corrected: latest or best.")
+    rank: Rank = Field(
+        default=Rank.SCORE,
+        description="Which drafts become chains, and which picture is a chain's best: by the verifier's score, or the "
+        "one of which the reflector asks the fewest edits.",
+    )
     reflect: bool = Field(
         default=True, description="A reflector says what is wrong; off: corrected by the prompt alone."
     )
     refine: bool | None = Field(
         default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."
     )
+
     sure: float = Field(
         default=0.9,
         ge=0,
@@ -43,6 +60,12 @@ class ReflectionOptions(ChainOptions):
         allow_inf_nan=False,
         description="A chain whose picture needs no correction rests if its score reaches this; else it drafts anew.",
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> ReflectionOptions:
+        if self.rank is Rank.EDITS and not self.reflect:
+            raise ValueError("rank edits counts what the reflector asks for: leave reflect on")
+        return self
 
 
 async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> StopReason:
@@ -55,10 +78,9 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
     refining = tools.has(Role.REFINER) if options.refine is None else options.refine
 
     async def move(chain: Chain, place: Place) -> Chain:
-        flawed = chain.parent(options.parent)
+        chain, flawed, critique = await _next(tools, chain, options)
         if flawed is None or flawed.candidate is None or flawed.verdict is None:
             return chain.plus(await draft(task, tools, place))
-        critique = await reflect(tools, flawed.candidate, flawed, chain, options) if options.reflect else None
         if critique is not None and critique.nothing_to_correct and (flawed.verdict.score or 0.0) >= options.sure:
             return replace(chain, resting=True)
         if critique is not None and (critique.failure is not None or not critique.text.strip()):
@@ -70,8 +92,48 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
         picture = await tools.correct(flawed.candidate, critique, prompt, seed, place)
         return chain.plus(await judge(tools, place, picture), critique)
 
-    chains = await first_chains(task, tools, options.drafts, options.width)
+    async def by_edits(steps: Sequence[Step], width: int) -> Sequence[Step]:
+        judged = ranked(steps)
+        if not tools.affordable(1):  # nothing could follow
+            return judged[:width]
+        seen = await tools.gather(*(_seen(tools, Chain(0, (step,)), options) for step in judged))
+        critiques = {place: said for chain in seen for place, said in chain.critiques.items()}
+        return _by_edits(judged, critiques)[:width]
+
+    chosen = by_edits if options.rank is Rank.EDITS else by_score
+    chains = await first_chains(task, tools, options.drafts, options.width, chosen)
     return await in_rounds(tools, chains, move, options.accept)
+
+
+async def _next(tools: Tools, chain: Chain, options: ReflectionOptions) -> tuple[Chain, Step | None, Reflection | None]:
+    """Return the chain, the picture of it to be corrected, and what is said of that one, if reflectors are asked."""
+    if options.rank is Rank.EDITS:
+        chain = await _seen(tools, chain, options)
+    flawed = chain.parent(options.parent)
+    if options.rank is Rank.EDITS and options.parent is Parent.BEST:
+        flawed = next(iter(_by_edits(chain.pictures, chain.critiques)), None)
+    if flawed is None or flawed.candidate is None or not options.reflect:
+        return chain, flawed, None
+    known = chain.critiques.get(flawed.place)
+    return chain, flawed, known or await reflect(tools, flawed.candidate, flawed, chain, options)
+
+
+async def _seen(tools: Tools, chain: Chain, options: ReflectionOptions) -> Chain:
+    """Return the chain after the reflector has looked at every picture of it."""
+    new = [step for step in chain.pictures if step.place not in chain.critiques]
+    said = await tools.gather(*(reflect(tools, step.candidate, step, chain, options) for step in new if step.candidate))
+    found = {step.place: one for step, one in zip(new, said, strict=True)}
+    return replace(chain, critiques={**chain.critiques, **found})
+
+
+def _by_edits(steps: Sequence[Step], critiques: Mapping[Place, Reflection]) -> list[Step]:
+    """Return judged steps, the one that needs the fewest edits first; of equal ones the best, failed critiques last."""
+
+    def edits(step: Step) -> float:
+        said = critiques[step.place]
+        return math.inf if said.failure is not None else len(said.edits) or int(bool(said.text))
+
+    return sorted(ranked(steps), key=edits)
 
 
 def _needs(options: ReflectionOptions) -> frozenset[Role]:
