@@ -153,10 +153,11 @@ def encoded(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def change_weights(good: torch.Tensor, bad: torch.Tensor, weight: float) -> torch.Tensor:
-    """Return how much the error of every image token counts: more where the pictures differ (OmniGen, 2409.11340, 3.3).
+    """Return how much the error of every image token counts: more where the pictures differ.
 
-    Most of an edited picture is a copy, so that the mean error is small before a model draws anything new. OmniGen
-    divides by the squared difference; one weight for all that differs is enough where pairs differ in whole objects.
+    Most of an edited picture is a copy, so that the mean error is small before a model draws anything new. After
+    OmniGen (arXiv 2409.11340), which divides by the squared difference; one weight for all that differs is enough where
+    pairs differ in whole objects.
 
     Args:
         good: Packed latents of the enhanced pictures, [n, tokens, channels].
