@@ -159,7 +159,7 @@ def test_nothing_that_is_held_out_is_drawn_or_comes_about_by_an_edit():
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 100_000), st.sampled_from(VERBS))
-def test_the_same_words_about_the_same_picture_always_lead_to_the_same_picture(seed, verb):
+def test_words_lead_to_a_picture_in_which_the_rest_stays_as_it_was(seed, verb):
     rng = np.random.default_rng(seed)
     scene = draw_scene(rng, PRIORS)
     drawn = edit(verb, scene, rng)
@@ -167,7 +167,6 @@ def test_the_same_words_about_the_same_picture_always_lead_to_the_same_picture(s
         return
     said = edits_of(graph_of(detections(scene), 128.0), graph_of(detections(drawn), 128.0))
     after = settled(scene, said)
-    assert set(settled(replace(scene, things=scene.things[::-1]), said).things) == set(after.things)
     if len({(thing.noun, thing.color) for thing in scene.things}) == len(scene.things):  # else any of a name may go
         assert {thing for thing in scene.things if thing in drawn.things} <= set(after.things), "what stays is the same"
     assert all(inside(node) for node in graph_of(detections(after), 128.0))
@@ -188,3 +187,25 @@ def test_what_is_added_stands_close_beside_its_anchor_or_amid_its_part_of_the_pi
     )
     assert relation_of(ring, star) == "right of"
     assert apart(ring, crowded, 0.0)
+
+
+def test_pairs_about_the_same_picture_in_the_same_words_have_the_same_target():
+    targets = {}
+    for found in pairs(MOST * SMALL, 3, Counter()):
+        about = (found.provenance["number"], found.flawed_graph, found.edits)
+        assert targets.setdefault(about, found.enhanced_graph) == found.enhanced_graph
+    assert any(edit.startswith("add ") for _, _, edits in targets for edit in edits)
+
+
+def test_what_is_put_beside_something_that_is_not_there_stands_free():
+    star = Node("star", "green", 0.5, 0.5, 0.25)
+    after = carry_out([parse_edit("add a blue ring left of the red star")], (star,))
+    ring = next(node for node in after if node != star)
+    assert apart(ring, (star,), 0.0)
+    assert inside(ring)
+
+
+def test_the_last_pairs_of_a_large_build_have_all_verbs_in_turn():
+    last = Counter(pair.provenance["verb"] for pair in pairs(3 * SMALL, 5, Counter())[-LAST:])
+    assert set(last) == set(VERBS)
+    assert max(last.values()) <= LAST / len(VERBS) + 2

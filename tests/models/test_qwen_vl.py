@@ -184,10 +184,18 @@ def test_what_decides_answers_is_in_the_name(scenes, full, tmp_path):
 def test_other_words_are_another_judge(scenes):
     """A run must not go on with the answers to questions that are no longer asked."""
     model = of_scenes(scenes)
-    assert model.name.endswith(f"+{asked(model.wording, {})}")
+    assert model.name == of_scenes(scenes).name
     words = fields(model.wording)
     others = {asked(replace(model.wording, **{word.name: "other words"}), {}) for word in words}
     assert len(others - {asked(model.wording, {})}) == len(words)
+    answers = {"dtype": "float32"}
+    assert asked(model.wording, answers) != asked(replace(model.wording, judge="other words"), answers)
+
+
+def test_defaults_that_decide_answers_are_in_the_name_too(scenes):
+    """Two classes of options with other defaults gave one name."""
+    small, large = of_scenes(scenes), QwenVL(scenes, QwenVlOptions(checkpoint=scenes))
+    assert small.name != large.name
 
 
 def test_faults_are_told_before_anything_loads(scenes, tmp_path):

@@ -405,7 +405,7 @@ class Picky(Critic):
 
 def test_ranked_by_edits_the_picture_that_needs_the_fewest_is_corrected(tmp_path):
     models = stack(reflector=Picky())
-    result = run(tmp_path, REFLECTION.configured(width=2, drafts=4, rank="edits"), models, images=10)
+    result = run(tmp_path, REFLECTION.configured(width=2, drafts=4, rank="edits", history=0), models, images=10)
     needed = {step.place: int(step.verdict.score * 255 / 25) for step in result.steps}
     order = sorted(((0, slot) for slot in range(4)), key=lambda place: (needed[place], -score(result, place)))
     for slot in (0, 1):
@@ -437,3 +437,17 @@ def test_ranked_by_edits_a_picture_whose_critique_failed_comes_last(tmp_path):
 def test_counting_edits_needs_a_reflector():
     with pytest.raises(MisuseError, match="rank edits counts what the reflector asks for"):
         REFLECTION.configured(rank="edits", reflect=False)
+
+
+def test_ranked_by_edits_an_accepted_draft_ends_the_search_before_anything_is_reflected_on(tmp_path):
+    options = {"width": 2, "drafts": 4, "rank": "edits", "accept": 0.01}
+    result = run(tmp_path, REFLECTION.configured(**options), images=10, reflector_calls=2)
+    assert result.stop is StopReason.ACCEPTED
+    assert result.charged.reflector_calls == 0
+
+
+def test_ranked_by_edits_the_reflector_is_told_what_was_tried_on_the_same_picture(tmp_path):
+    told = []
+    reflector = Critic(before=lambda items: told.extend(item.history for item in items))
+    run(tmp_path, REFLECTION.configured(width=1, drafts=1, rank="edits"), stack(reflector=reflector), images=5)
+    assert max(map(len, told)) == 3

@@ -180,6 +180,8 @@ def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tune
         ({"layout": LAYOUT}, r"\[layout\] reads pictures of Scenes: set data.cache = true and data.size = 128"),
         ({"data": {"unchanged": 0.1}, "condition": "none"}, r"data.unchanged needs a condition as large"),
         ({"data": {"unchanged": 0.1}}, r"data.unchanged needs a condition as large as the picture"),
+        ({"data": {"verbs": {"add": 2.0}}, "condition": "none"}, r"data.verbs goes by reflections"),
+        ({"data": {"verbs": {"add": float("inf")}}}, r"less than or equal to 10"),
         ({"flow": {"changed": 3.0}, "condition": "none"}, r"flow.changed needs a condition as large"),
         ({"flow": {"changed": 3.0}}, r"flow.changed needs a condition as large as the picture"),
         ({"distil": {"teacher": "x"}}, r"\[distil\] is for a corrector with all weights tuned"),
@@ -233,7 +235,10 @@ def test_the_loss_counts_the_errors_by_what_differs(base, shards, tmp_path):  # 
         good, bad = program._latents(batch["good"]), program._latents(batch["bad"])
     weights = corrector.change_weights(good, bad, 7.0)
     assert (weights > 1).any()
-    assert loss.item() == pytest.approx((weights * (seen[0] - good).square().mean(-1)).mean().item(), rel=1e-4)
+    errors = (seen[0] - good).square().mean(-1)
+    assert loss.item() == pytest.approx((weights * errors).mean().item(), rel=1e-4)
+    loss, _ = program.loss(0, batch | {"blind": torch.tensor([True, True])})
+    assert loss.item() == pytest.approx((seen[1] - good).square().mean().item(), rel=1e-4), "black is no flaw"
 
 
 def test_samples_are_drawn_as_often_as_their_verbs_say(tmp_path):

@@ -191,9 +191,11 @@ def _find(name: Name, graph: Graph) -> Node | None:
 def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> Node:
     """Return the object where it should be: at the free spot that obeys and is nearest to the ideal one.
 
-    The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant.
+    The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant. Where
+    no free spot obeys, it is one that obeys; where none does, since the anchor is not there, a free one.
     """
     ideal = _ideal(node, where, others)
+    anywhere: list[Node] = []
     for size in (node.size, *(size for size in SIZES if size < node.size)):
         spots = [spot for x, y in GRID if inside(spot := replace(node, x=x, y=y, size=size))]
         right = [
@@ -204,12 +206,14 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
         free = [spot for spot in right if apart(spot, others, GAP)]
         if free:
             return min(free, key=lambda spot: _askew(spot, ideal))
-    return min(right, key=lambda spot: _askew(spot, ideal)) if right else node
+        anywhere = anywhere or [spot for spot in spots if apart(spot, others, GAP)]
+    return min(right or anywhere or [node], key=lambda spot: _askew(spot, ideal))
 
 
 def _ideal(node: Node, where: Where | None, others: Graph) -> tuple[float, float]:
     """Return where an object would stand best: close beside its anchor, or amid its part of the picture."""
-    anchor = None if where is None or where.anchor is None else _find(where.anchor, others)
+    name = None if where is None else where.anchor
+    anchor = None if name is None else next((other for other in others if name.fits(other)), None)
     if where is not None and anchor is not None:
         x, y = STEPS[where.relation]
         far = (node.size + anchor.size) / 2 + BESIDE

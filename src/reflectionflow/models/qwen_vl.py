@@ -278,11 +278,8 @@ def _identity(folder: Path, options: VlmOptions, wording: Wording, repository: s
             raise CheckpointError(f"The LoRA {lora} was tuned on {base}, not on {own}; name that checkpoint.")
         own += f"+{manifest.read_manifest(lora).identity if has_manifest else fingerprint(lora)}"
     plain = ("batch_size", "device", "checkpoint", "hub", "revision", "lora")
-    fields = {name: field for name, field in type(options).model_fields.items() if name not in plain}
-    changed = {
-        name: getattr(options, name) for name, field in fields.items() if getattr(options, name) != field.default
-    }
-    return f"{own}+{asked(wording, changed)}"
+    deciding = {name: getattr(options, name) for name in type(options).model_fields if name not in plain}
+    return f"{own}+{asked(wording, deciding)}"
 
 
 def missing(folder: Path) -> list[str]:

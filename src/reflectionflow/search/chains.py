@@ -32,7 +32,7 @@ class Chain:
         pictures: The judged pictures it may go on from, oldest first.
         said: The reflections its pictures were corrected by, oldest first.
         resting: Nothing is left to do for it.
-        critiques: What the reflector said of its pictures, by their places, where it looked before they were chosen.
+        critiques: What the reflector said of its pictures, by their places, where they are ranked by that.
     """
 
     slot: int
@@ -83,7 +83,7 @@ async def in_rounds(tools: Tools, chains: Sequence[Chain], move: Move, accept: f
     enough = max(GIVE_UP, len(chains))
     for number in count(1):
         steps = tools.steps
-        if accept is not None and _score(best(steps)) >= accept:
+        if accept is not None and score_of(best(steps)) >= accept:
             return StopReason.ACCEPTED
         if len(steps) >= enough and not any(map(judged, steps[-enough:])):
             return StopReason.GAVE_UP
@@ -138,7 +138,7 @@ def _shown(step: Step, options: ChainOptions) -> Verdict | None:
     return step.verdict if options.see_verdict else None
 
 
-def _score(step: Step | None) -> float:
+def score_of(step: Step | None) -> float:
     """Return a judged step's score; below every score when there is none."""
     if step is None or step.verdict is None or step.verdict.score is None:
         return -1.0

@@ -15,9 +15,19 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from reflectionflow.ranking import ranked
+from reflectionflow.ranking import best, ranked
 from reflectionflow.runtime import Place, Role, Task, Tools
-from reflectionflow.search.chains import Chain, by_score, draft, first_chains, in_rounds, judge, reflect, rewrite
+from reflectionflow.search.chains import (
+    Chain,
+    by_score,
+    draft,
+    first_chains,
+    in_rounds,
+    judge,
+    reflect,
+    rewrite,
+    score_of,
+)
 from reflectionflow.search.options import ChainOptions, Parent, StrategySpec
 from reflectionflow.search.seeds import derive
 from reflectionflow.types import RefinedPrompt, Reflection, Step, StopReason
@@ -94,8 +104,8 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
 
     async def by_edits(steps: Sequence[Step], width: int) -> Sequence[Step]:
         judged = ranked(steps)
-        if not tools.affordable(1):  # nothing could follow
-            return judged[:width]
+        if not tools.affordable(1) or (options.accept is not None and score_of(best(judged)) >= options.accept):
+            return judged[:width]  # nothing follows
         seen = await tools.gather(*(_seen(tools, Chain(0, (step,)), options) for step in judged))
         critiques = {place: said for chain in seen for place, said in chain.critiques.items()}
         return _by_edits(judged, critiques)[:width]
@@ -114,12 +124,15 @@ async def _next(tools: Tools, chain: Chain, options: ReflectionOptions) -> tuple
         flawed = next(iter(_by_edits(chain.pictures, chain.critiques)), None)
     if flawed is None or flawed.candidate is None or not options.reflect:
         return chain, flawed, None
-    known = chain.critiques.get(flawed.place)
-    return chain, flawed, known or await reflect(tools, flawed.candidate, flawed, chain, options)
+    return chain, flawed, await reflect(tools, flawed.candidate, flawed, chain, options)
 
 
 async def _seen(tools: Tools, chain: Chain, options: ReflectionOptions) -> Chain:
-    """Return the chain after the reflector has looked at every picture of it."""
+    """Return the chain after the reflector has looked at every picture of it, to rank them.
+
+    What it says of the one that is chosen is asked for anew, since it is told what was tried meanwhile; the same
+    question is not paid for twice.
+    """
     new = [step for step in chain.pictures if step.place not in chain.critiques]
     said = await tools.gather(*(reflect(tools, step.candidate, step, chain, options) for step in new if step.candidate))
     found = {step.place: one for step, one in zip(new, said, strict=True)}
@@ -131,7 +144,7 @@ def _by_edits(steps: Sequence[Step], critiques: Mapping[Place, Reflection]) -> l
 
     def edits(step: Step) -> float:
         said = critiques[step.place]
-        return math.inf if said.failure is not None else len(said.edits) or int(bool(said.text))
+        return math.inf if said.failure is not None else len(said.edits) or int(bool(said.text.strip()))
 
     return sorted(ranked(steps), key=edits)
 

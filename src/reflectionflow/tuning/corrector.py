@@ -140,6 +140,8 @@ class CorrectorConfig(Section):
             raise ValueError("[distil] is for a corrector with all weights tuned: set lora.rank = 0")
         if self.data.unchanged and (self.condition == "none" or self.condition.reduction > 1):
             raise ValueError("data.unchanged needs a condition as large as the picture: set condition.reduction = 1")
+        if self.data.verbs and self.condition == "none":
+            raise ValueError("data.verbs goes by reflections, which the control does not read: leave it out")
         if self.flow.changed > 1 and (self.condition == "none" or self.condition.reduction > 1):
             raise ValueError("flow.changed needs a condition as large as the picture: set condition.reduction = 1")
         return self
@@ -219,7 +221,7 @@ class CorrectorProgram:
         return Condition(self._latents(pictures), ids, self.options, nothing)
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """Mean squared error to noise - latents over all image tokens."""
+        """Mean squared error to noise - latents over all image tokens, those that change weighed as the config says."""
         import torch
 
         device, size = batch["good"].device, self.config.data.size // 16
@@ -243,7 +245,8 @@ class CorrectorProgram:
         predicted, scores = modules(noisy, level, guidance, pooled, words, places, condition)
         errors = (predicted.float() - target).square().mean(-1)
         if condition is not None and self.config.flow.changed > 1:
-            errors = errors * change_weights(clean, condition.tokens, self.config.flow.changed)
+            weights = change_weights(clean, condition.tokens, self.config.flow.changed)
+            errors = errors * torch.where(batch["blind"].view(-1, 1), 1.0, weights)
         error = errors.mean()
         numbers = {"edits cut off": batch["cut"].float()}
         if self.config.layout is None:

@@ -72,10 +72,10 @@ class TripletSection(Section):
         description="Share whose flawed picture is the target itself, beside another sample's prompt and without a "
         "reflection: then everything stays.",
     )  # fmt: skip
-    verbs: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    verbs: dict[str, Annotated[float, Field(ge=0.1, le=10)]] = Field(
         default={},
-        description="How often samples are drawn whose reflection begins with a word, beside 1 for all others: for "
-        "what is learned more slowly than the rest.",
+        description="How often samples are drawn whose reflection begins with a word, such as add or change, beside 1 "
+        "for all others: for what is learned more slowly than the rest.",
     )
     keep_out: int = Field(default=0, ge=0, description="Last samples of each subset that only validation sees.")
 
@@ -90,13 +90,16 @@ def mixture(section: TripletSection, step: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Shown:
-    """One item: the target, the condition, both texts, and the target's layout where it is known."""
+    """One item: the target, the condition, both texts, the target's layout where it is known, whether it is `blind`,
+    with a black condition.
+    """
 
     good: np.ndarray
     bad: np.ndarray
     prompt: str
     text: str
     layout: np.ndarray | None = None
+    blind: bool = False
 
 
 def same_crop(triplet: Triplet, size: int, reduction: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +215,7 @@ class TripletData:
         return names[int(rng.choice(len(names), p=values / values.sum()))]
 
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
-        """Return "good" and "bad" (pixels or latents), "clip" and "t5" ids, and how many edits were "cut" off."""
+        """Return what `collate` does and how many edits were "cut" off."""
         paddings = self._section.paddings
         padding = paddings[0] if rng.random() < self._section.short else paddings[-1]
         items, cut = [], 0
@@ -233,13 +236,13 @@ class TripletData:
 
     def _drawn(self, entries: Sequence[Entry], rng: np.random.Generator) -> Entry:
         """Draw an entry, those whose reflection begins with a weighted word as often as is asked."""
-        verbs = self._section.verbs
-        most = max(1.0, *verbs.values()) if verbs else 1.0
+        verbs = {verb.lower(): weight for verb, weight in self._section.verbs.items()}
+        most = max([1.0, *verbs.values()])
         while True:
             entry = entries[int(rng.integers(len(entries)))]
             if not verbs:
                 return entry
-            verb = self._source(entry, rng).reflection.split(" ", 1)[0]
+            verb = self._source(entry, rng).reflection.strip().split(" ", 1)[0].lower()
             if rng.random() < verbs.get(verb, 1.0) / most:
                 return entry
 
@@ -255,10 +258,11 @@ class TripletData:
         text, lost = fitted(self._t5, found.prompt, "" if no_reflection else found.reflection, padding)
         if rng.random() < section.drop_text:
             text = ""
-        return Shown(found.good, found.black if no_image else found.bad, found.prompt, text, found.layout), lost
+        bad = found.black if no_image else found.bad
+        return Shown(found.good, bad, found.prompt, text, found.layout, no_image), lost
 
     def collate(self, items: list[Shown], padding: int) -> dict[str, torch.Tensor]:
-        """Return items as tensors, texts padded to `padding` tokens; "layout" if all items have one."""
+        """Return items as tensors, texts padded to `padding` tokens; "layout" only if all items have one."""
         shared = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         clip = self._clip([item.prompt for item in items], max_length=min(77, padding), **shared)
         t5 = self._t5([item.text for item in items], max_length=padding, **shared)
@@ -267,6 +271,7 @@ class TripletData:
         return known | {
             "good": _tensor(np.stack([item.good for item in items])),
             "bad": _tensor(np.stack([item.bad for item in items])),
+            "blind": _tensor(np.asarray([item.blind for item in items])),
             "clip": clip.input_ids,
             "t5": t5.input_ids,
         }

@@ -127,9 +127,11 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """
     found: list[Pair] = []
     counts = Counter(dict.fromkeys(VERBS, 0))
-    number = 0
+    number, most = 0, 1
     while len(found) < wanted:
         left = wanted - len(found) - LAST
+        if left <= 0 and most > 1:
+            counts = Counter(dict.fromkeys(VERBS, 0))  # the last ones have all verbs in turn, whatever came before
         most = min(MOST, max(1, wanted // SMALL)) if left > 0 else 1
         rng = np.random.default_rng([seed, number, 11])
         versions = [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())]

@@ -18,15 +18,15 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow.geneval import Metadata, decide
-from reflectionflow.genref.edits import carry_out, parse_edit
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Picture, Pool
-from reflectionflow.genref.repair import Repair, passes, repair
+from reflectionflow.genref.repair import passes, repair
 from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
 from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of, settled
 from reflectionflow.genref.teacher import edits_of
+from reflectionflow.genref.worded import led_to
 from reflectionflow.scenes.world import Scene
 
 MOST_OBJECTS = 5
@@ -66,12 +66,13 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
         drops["too many objects are seen"] += 1
         return
     if not decide(metadata, picture.found).correct:
-        target = repair(metadata, picture.graph)
-        if not target.edits or not allowed(Scene(things_of(target.graph))):
-            drops["the repair is empty, or shows what training must not see"] += 1
+        edits = repair(metadata, picture.graph).edits
+        target = led_to(edits, graph_of_things(things_of(picture.graph)))
+        if not edits or not passes(metadata, target) or not allowed(Scene(things_of(target))):
+            drops["the repair is empty, cannot be said, or shows what training must not see"] += 1
         else:
             about: dict[str, str | bool] = {"verb": "repair", "open": False}
-            fixed = _pair(picture, metadata.prompt, _settled_repair(metadata, picture, target), target.edits, about)
+            fixed = _pair(picture, metadata.prompt, target, edits, about)
             if fixed is None:
                 drops[CROWDED] += 1
             else:
@@ -85,12 +86,6 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
         elif edited.edits not in told:
             told.add(edited.edits)
             yield edited
-
-
-def _settled_repair(metadata: Metadata, picture: Picture, target: Repair) -> Graph:
-    """Return what the edits of a repair lead to by themselves; where that fails the prompt, what was meant."""
-    settled_graph = carry_out([edit for text in target.edits if (edit := parse_edit(text))], picture.graph)
-    return settled_graph if passes(metadata, settled_graph) else target.graph
 
 
 def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
