@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Clause, Metadata, Position
+from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import GRID, Node, apart, found_in, graph_of, inside, way
 from reflectionflow.genref.repair import GAP, NINTHS, SIDE, passes, repair
 from reflectionflow.genref.teacher import FAR, relation_of
-from reflectionflow.genref.worded import led_to
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse, suite
 from reflectionflow.scenes.splits import Split

@@ -168,6 +168,11 @@ def carry_out(edits: Sequence[Edit], graph: Graph) -> Graph:
     return graph
 
 
+def led_to(edits: Sequence[str], graph: Graph) -> Graph:
+    """Return what a picture shows once edits are followed to the letter."""
+    return carry_out([edit for text in edits if (edit := parse_edit(text))], graph)
+
+
 def _carried_out(edit: Edit, graph: Graph) -> Graph:
     if edit.verb is Verb.ADD:
         return (*graph, _put(Node(edit.name.noun, edit.name.color, 0.5, 0.5, SIZES[0]), edit.where, graph, None))

@@ -36,7 +36,7 @@ class Repair:
     Attributes:
         graph: The nearest graph that satisfies the prompt; the given one if it does already.
         edits: The edits in the teacher's words, no more than are needed; none when there is nothing to correct.
-            Followed to the letter (`worded.led_to`) they lead to a graph that satisfies the prompt too, seldom to this
+            Followed to the letter (`edits.led_to`) they lead to a graph that satisfies the prompt too, seldom to this
             very one; where no wording does, they are the teacher's.
     """
 

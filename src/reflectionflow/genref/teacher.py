@@ -72,7 +72,9 @@ def edits_of(
         for old, new in kept
         if old.noun == new.noun and old.color != new.color and old.color and new.color
     ]
-    edits += [_move(new, enhanced, anchors) for old, new in kept if old.noun == new.noun and _moved(old, new)]
+    edits += [
+        move(new, _where(new, enhanced, anchors)) for old, new in kept if old.noun == new.noun and _moved(old, new)
+    ]
     edits += [
         f"add {with_article(node.name)} {_where(node, enhanced, anchors)}" for node in found.added if matters(node.noun)
     ]
@@ -128,8 +130,8 @@ def _moved(old: Node, new: Node) -> bool:
     return way(old, new) >= FAR
 
 
-def _move(node: Node, graph: Graph, anchors: Mapping[str, str]) -> str:
-    where = _where(node, graph, anchors)
+def move(node: Node, where: str) -> str:
+    """Return the edit that moves an object to a place told in words."""
     return f"move the {node.name} {f'to the {where}' if where.startswith(('left of', 'right of')) else where}"
 
 

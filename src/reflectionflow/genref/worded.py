@@ -3,7 +3,7 @@
 A teacher who compares two pictures says where things stand as a person would: relative to what is nearest, in the
 direction that strikes the eye. Such words can be true and still not lead there: "add a blue star left of the triangle"
 where the prompt wants it below, or an anchor that is to be added later itself. Here every wording is tried on
-`edits.carry_out`, and the first one that leads to a picture which satisfies the prompt is taken.
+`edits.led_to`, and the first one that leads to a picture which satisfies the prompt is taken.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
-from reflectionflow.genref.edits import carry_out, parse_edit
+from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import Graph, Node, match, way
-from reflectionflow.genref.teacher import FAR, place_of, relation_of
-from reflectionflow.scenes.words import with_article
+from reflectionflow.genref.teacher import FAR, move, place_of, relation_of
+from reflectionflow.scenes import claims
+from reflectionflow.scenes.words import RELATIONS, with_article
 
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+OPPOSITE = {relation: RELATIONS[other] for relation, other in zip(RELATIONS, claims.OPPOSITE, strict=True)}
 MOST_WORDINGS = 200
 """Wordings tried of one repair."""
 
@@ -29,11 +30,6 @@ class Rule:
     noun: str
     relation: str
     anchor: str
-
-
-def led_to(edits: Sequence[str], graph: Graph) -> Graph:
-    """Return what a picture shows once edits are followed to the letter."""
-    return carry_out([edit for text in edits if (edit := parse_edit(text))], graph)
 
 
 def worded(
@@ -79,13 +75,9 @@ def _placings(
     (old, node), *later = order
     others = tuple(other for other in graph if old is None or other.name != node.name)
     for where in dict.fromkeys(_wheres(node, others, rules)):
-        text = f"add {with_article(node.name)} {where}" if old is None else f"move the {node.name} {_moved(where)}"
+        text = f"add {with_article(node.name)} {where}" if old is None else move(node, where)
         for told, after in _placings(later, led_to([text], graph), rules):
             yield [text, *told], after
-
-
-def _moved(where: str) -> str:
-    return f"to the {where}" if where.startswith(("left of", "right of")) else where
 
 
 def _wheres(node: Node, others: Graph, rules: Sequence[Rule]) -> Iterator[str]:

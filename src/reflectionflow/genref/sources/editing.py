@@ -14,7 +14,7 @@ from itertools import chain, cycle, islice
 
 import numpy as np
 
-from reflectionflow.genref.edits import Verb, carry_out, parse_edit, says_something
+from reflectionflow.genref.edits import Verb, led_to, parse_edit, says_something
 from reflectionflow.genref.graph import Graph, graph_of, match, way
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import SIDE
@@ -212,5 +212,5 @@ def settled(scene: Scene, edits: Sequence[str]) -> Scene:
     mixture of all guesses; so the same words about the same picture always lead to the same picture.
     """
     there = {node: thing for thing in scene.things for node in graph_of_things([thing])}
-    after = carry_out([edit for text in edits if (edit := parse_edit(text))], graph_of_things(scene.things))
+    after = led_to(edits, graph_of_things(scene.things))
     return replace(scene, things=tuple(there.get(node) or things_of((node,))[0] for node in after))

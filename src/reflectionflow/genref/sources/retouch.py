@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow.geneval import Metadata, decide
+from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Picture, Pool
@@ -26,7 +27,6 @@ from reflectionflow.genref.retouch import Change, change, graph_of_things, retou
 from reflectionflow.genref.sources import rule
 from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of, settled
 from reflectionflow.genref.teacher import edits_of
-from reflectionflow.genref.worded import led_to
 from reflectionflow.scenes.world import Scene
 
 MOST_OBJECTS = 5
