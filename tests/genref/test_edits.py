@@ -173,15 +173,15 @@ def test_words_lead_to_a_picture_in_which_the_rest_stays_as_it_was(seed, verb):
 
 
 def test_what_is_added_stands_close_beside_its_anchor_or_amid_its_part_of_the_picture():
-    star = Node("star", "red", 0.5, 0.5, 0.25)
+    star = Node("star", "red", 0.25, 0.75, 0.25)
     for words, x, y in (
-        ("right of the red star", 0.8125, 0.5),
-        ("above the red star", 0.5, 0.1875),
-        ("at the top left", 0.1875, 0.1875),
+        ("right of the red star", 0.5625, 0.75),
+        ("above the red star", 0.25, 0.4375),
+        ("at the top right", 0.8125, 0.1875),
     ):
         ring = next(node for node in carry_out([parse_edit(f"add a blue ring {words}")], (star,)) if node != star)
         assert (ring.x, ring.y) == (x, y), words
-    crowded = (star, Node("fish", "green", 0.8125, 0.5, 0.25))
+    crowded = (star, Node("fish", "green", 0.5625, 0.75, 0.25))
     ring = next(
         n for n in carry_out([parse_edit("add a blue ring right of the red star")], crowded) if n.noun == "ring"
     )
@@ -209,3 +209,14 @@ def test_the_last_pairs_of_a_large_build_have_all_verbs_in_turn():
     last = Counter(pair.provenance["verb"] for pair in pairs(3 * SMALL, 5, Counter())[-LAST:])
     assert set(last) == set(VERBS)
     assert max(last.values()) <= LAST / len(VERBS) + 2
+
+
+def test_a_move_that_another_object_of_the_name_had_made_is_not_carried_out():
+    ring, low, high = (
+        Node("ring", "black", 0.25, 0.25, 0.3),
+        Node("ring", "blue", 0.56, 0.63, 0.3),
+        Node("ring", "blue", 0.81, 0.19, 0.2),
+    )
+    move = parse_edit("move the blue ring to the right of the black ring")
+    assert not carried_out(move, (ring, low, high), (ring, low, high))
+    assert carried_out(move, (ring, low), (ring, replace(low, x=0.8, y=0.3)))
