@@ -56,6 +56,7 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     tune("clip", str(configs / "scenes-clip.toml"))
     done = CliRunner().invoke(app, ["genref", "build", "--source", "editing", "--triplets", "12", "--out", "genref"])
     assert done.exit_code == 0, done.output
+    tune("words", str(configs / "scenes-words.toml"))
     tune("corrector", str(configs / "scenes.toml"), "--set", "data.shards=genref")
     tune("corrector", str(configs / "scenes-corrector-distil.toml"), "--set", "data.shards=genref")
     tune("reflector", str(configs / "scenes-vlm.toml"))
@@ -71,11 +72,23 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
         "reward",
         "vae",
         "vlm",
+        "words",
     ]
 
 
 def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
-    stages = ["-vae", "-generator", "-distil", "-detector", "-clip", "", "-corrector-distil", "-vlm", "-reward"]
+    stages = [
+        "-vae",
+        "-generator",
+        "-distil",
+        "-detector",
+        "-clip",
+        "-words",
+        "",
+        "-corrector-distil",
+        "-vlm",
+        "-reward",
+    ]
     recipe = (ROOT / "Makefile").read_text().split("models: $(READY)")[1]
     names = [f"scenes{stage}.toml" for stage in stages]
     places = [recipe.index(f"$(CONFIGS)/{name}") for name in names]
@@ -95,6 +108,7 @@ def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config)
         build = ["genref", "build", "--source", "editing", "--triplets", "12", "--out", str(tmp_path / "genref")]
         assert CliRunner().invoke(app, build).exit_code == 0
         changes |= {"base.checkpoint": SHIPPED, "base.start": SHIPPED, "data.shards": tmp_path / "genref"}
+        changes["base.words"] = SHIPPED
     alone = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     done = subprocess.run(
         [

@@ -41,6 +41,16 @@ def vae(config: Config, changes: Changes = None) -> None:
 
 
 @app.command()
+def words(config: Config, changes: Changes = None) -> None:
+    """Train the T5 text encoder of Scenes on text alone: what stands where."""
+    from reflectionflow.tuning import words as program
+    from reflectionflow.tuning.config import read_config
+
+    settings = read_config(config, program.WordsConfig, changes or [])
+    _train("text encoder", settings.run, partial(program.run, settings))
+
+
+@app.command()
 def generator(config: Config, changes: Changes = None) -> None:
     """Train the generator of Scenes, or, with a [distil] table, distil its guidance."""
     from reflectionflow.tuning import generator as program

@@ -27,6 +27,8 @@ from reflectionflow.types import Failure, Recipe, Scalar
 
 LORA, TRANSFORMER = "lora", "transformer"
 """The two kinds of correctors; a transformer lies in a folder of that name."""
+WORDS = "text_encoder_2"
+"""The folder of a corrector's own T5, where it does not read with the base's."""
 
 
 class CorrectorOptions(FluxOptions):
@@ -155,6 +157,11 @@ class FluxCorrector(FluxGenerator):
                 else:
                     pipe.load_lora_weights(self._corrector, local_files_only=True)
                     pipe.set_adapters(pipe.get_active_adapters(), adapter_weights=self._scale)
+                if (self._corrector / WORDS).is_dir():
+                    from transformers import T5EncoderModel
+
+                    own = T5EncoderModel.from_pretrained(self._corrector / WORDS, dtype=dtype, local_files_only=True)
+                    pipe.register_modules(text_encoder_2=own)
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise CheckpointError(f"The corrector in {self._corrector} cannot be read: {error}") from error
         pipe.condition_options = self._condition

@@ -12,7 +12,6 @@ reflecting.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,20 +21,18 @@ from pydantic import Field, model_validator
 from reflectionflow.errors import CheckpointError, MisuseError
 from reflectionflow.genref.index import Index
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
-from reflectionflow.models.corrector import LORA, TRANSFORMER
+from reflectionflow.models.corrector import WORDS
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.loading import quiet
-from reflectionflow.models.manifest import FILE as MANIFEST
-from reflectionflow.models.manifest import read_manifest, write_manifest
 from reflectionflow.scenes.world import CANVAS
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
+from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher, read_with
+from reflectionflow.tuning.corrector_saving import save, save_control
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
 from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.pair_latents import Looking, cached
 from reflectionflow.tuning.reports import ENCODED, NOBODY, Reports
-from reflectionflow.tuning.saving import save_pipeline, tidy_config
 from reflectionflow.tuning.triplets import (
     PUBLISHED,
     Pixels,
@@ -71,6 +68,11 @@ class BaseSection(Section):
         default=None,
         description="Folder whose transformer training starts with in place of the base's: the base before its "
         "guidance was distilled, which tuning on data undoes, or a tuned corrector.",
+    )
+    words: str | None = Field(
+        default=None,
+        description="Folder of a T5 encoder (tune words) that the corrector reads with in place of the base's; none "
+        "takes that of `start`, if it has its own.",
     )
     guidance: float = Field(default=1.0, ge=0, description="Guidance the model is told while it learns.")
     checkpointing: bool = Field(default=False, description="Gradient checkpointing: less memory, a third more time.")
@@ -320,51 +322,6 @@ def _options(config: CorrectorConfig) -> ConditionOptions | None:
     return None if config.condition == "none" else ConditionOptions(**config.condition.model_dump())
 
 
-def save(program: CorrectorProgram, output: Path, base: str) -> None:
-    """Save the LoRA under diffusers' names, or the whole transformer, and how it conditions, in a manifest."""
-    import torch
-    from diffusers import FluxTransformer2DModel
-
-    output.mkdir(parents=True, exist_ok=True)
-    transformer = program.pipe.transformer
-    with quiet("transformers", "diffusers"):
-        if program.config.lora.rank:
-            from peft.utils import get_peft_model_state_dict
-
-            weights = {
-                name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(transformer).items()
-            }
-            type(program.pipe).save_lora_weights(output, weights)
-        else:
-            transformer.to(torch.bfloat16).save_pretrained(output / TRANSFORMER, safe_serialization=True)
-            tidy_config(output / TRANSFORMER / "config.json", _class_name=FluxTransformer2DModel.__name__)
-    kind = LORA if program.config.lora.rank else TRANSFORMER
-    alpha = program.config.lora.alpha / program.config.lora.rank if program.config.lora.rank else 1.0
-    assert program.options is not None, "the control is saved as a generator"
-    options = {name: getattr(value, "value", value) for name, value in asdict(program.options).items()}
-    write_manifest(
-        output,
-        name="flux-corrector",
-        kind=kind,
-        scale=alpha,
-        base=base,
-        condition=options,
-        paddings=program.config.data.paddings,
-    )
-
-
-def save_control(program: CorrectorProgram, output: Path) -> None:
-    """Save the control as a whole `FluxPipeline`, a LoRA merged, with the base's sizes and words."""
-    base = Path(program.config.base.checkpoint)
-    if program.config.lora.rank:
-        program.pipe.transformer.fuse_lora()
-        program.pipe.transformer.unload_lora()
-    save_pipeline(program.pipe, output)
-    known = read_manifest(base) if (base / MANIFEST).exists() else None
-    name, details = (base.resolve().name, {}) if known is None else (known.name, known.details)
-    write_manifest(output, name=f"{name}-control", **details)
-
-
 def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     """Tune and save a corrector, or its control; return its validation metrics.
 
@@ -413,9 +370,10 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
     if options is None:
-        save_control(program, Path(config.run.output))
+        save_control(program.pipe, config)
     else:
-        save(program, Path(config.run.output), name)
+        assert program.options is not None
+        save(program.pipe, config, program.options, name, own_words(config))
     return metrics
 
 
@@ -461,7 +419,17 @@ def _pipe(config: CorrectorConfig) -> Any:
     first = config.base.start or (config.distil.teacher if config.distil else None)
     if first is not None:
         begin_with(pipe.transformer, Path(first))
+    if (own := own_words(config)) is not None:
+        read_with(pipe, own)
     return pipe
+
+
+def own_words(config: CorrectorConfig) -> Path | None:
+    """Return the folder of the T5 that the corrector reads with, none for the base's."""
+    first = config.base.start or (config.distil.teacher if config.distil else None)
+    if config.base.words is None and (first is None or not (Path(first) / WORDS).is_dir()):
+        return None
+    return Path(config.base.words or first or "")
 
 
 def _looking(config: CorrectorConfig) -> Looking | None:

@@ -31,6 +31,7 @@ from reflectionflow.tuning.loop import is_main_process, main_process_first, proc
 from reflectionflow.tuning.reports import ENCODED, NOBODY, Reports
 from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
+from reflectionflow.tuning.words import build_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -115,12 +116,11 @@ class GeneratorConfig(Section):
 def build(section: TransformerSection, latent_channels: int) -> dict[str, Any]:
     """Return untrained modules and tokenizers, named as in a `FluxPipeline`, without the autoencoder."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
+    from reflectionflow.scenes.tokenizers import clip_tokenizer
 
-    clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
-    width, size = section.text_width, section.head_size
+    clip_words, width, size = clip_tokenizer(), section.text_width, section.head_size
     first = size // 4 // 2 * 2
     clip = CLIPTextModel(
         CLIPTextConfig(
@@ -130,13 +130,7 @@ def build(section: TransformerSection, latent_channels: int) -> dict[str, Any]:
             pad_token_id=clip_words.pad_token_id,
         )
     )  # fmt: skip
-    t5 = T5EncoderModel(
-        T5Config(
-            vocab_size=len(t5_words), d_model=width, d_kv=width // 4, num_heads=4, d_ff=2 * width,
-            num_layers=section.text_layers, feed_forward_proj="gated-gelu", dropout_rate=0.0,
-            pad_token_id=0, eos_token_id=1, is_encoder_decoder=False, use_cache=False,
-        )
-    )  # fmt: skip
+    t5, t5_words = build_encoder(width, section.text_layers)
     transformer = FluxTransformer2DModel(
         patch_size=1, in_channels=4 * latent_channels, num_layers=section.double_blocks,
         num_single_layers=section.single_blocks, attention_head_dim=size, num_attention_heads=section.heads,
