@@ -69,6 +69,20 @@ def base(tmp_path_factory):
     return tiny_vlm(tmp_path_factory.mktemp("base") / "tiny")
 
 
+def test_a_model_of_scenes_goes_on_from_a_trained_one_of_its_shape(base, tmp_path):
+    shape = {"vision_width": 32, "vision_layers": 1, "width": 64, "layers": 2, "key_heads": 1, "start": str(base)}
+    still = {"learning_rate": 1e-9, "warmup": 0, "method": "adamw", "weight_decay": 0.0}
+    reflector.run(smoke(tmp_path, reflector.VlmConfig, 1, shape=shape, optimiser=still))
+    before, after = (safe_open(folder / "model.safetensors", "pt") for folder in (base, tmp_path / "model"))
+    assert set(before.keys()) == set(after.keys())
+    for name in before.keys():  # noqa: SIM118, a safe_open is no mapping
+        assert torch.allclose(before.get_tensor(name), after.get_tensor(name), atol=1e-6), name
+    with pytest.raises(CheckpointError, match=r"has another shape than \[shape\] says; change either"):
+        reflector.run(smoke(tmp_path / "other", reflector.VlmConfig, 1, shape=shape | {"layers": 3}))
+    with pytest.raises(CheckpointError, match=r"holds no complete Qwen2.5-VL"):
+        reflector.run(smoke(tmp_path / "none", reflector.VlmConfig, 1, shape=shape | {"start": str(tmp_path)}))
+
+
 def question(prompt="a photo of a red star"):
     recipe = Recipe("painter@1", prompt, 1, 128, 128, steps=1, guidance=1.0)
     return Question(Candidate(recipe, "0" * 64, 128, 128), render(Scene((STAR, HEART))), prompt)

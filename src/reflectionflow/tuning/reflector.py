@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import CheckpointError, MisuseError
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.models.qwen_vl import own_identity
@@ -141,19 +141,35 @@ def sources_of(config: VlmConfig, told: Reports) -> Sources:
 
 
 def model_of(config: VlmConfig, device: torch.device) -> VisionLanguage:
-    """Return the untrained model, or the base with a fresh LoRA.
+    """Return the untrained model, one of its shape to go on from, or the base with a fresh LoRA.
 
     Raises:
-        CheckpointError: if the base cannot be read.
+        CheckpointError: if the base or what training goes on from cannot be read, or has another shape.
     """
     import torch
 
     torch.manual_seed(config.run.seed)
     if config.base is None:
         assert config.shape is not None
-        return build(config.shape)
+        return build(config.shape) if config.shape.start is None else begun(config.shape, config.shape.start)
     dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
     return adapted(config.base, config.lora, device, dtype)
+
+
+def begun(shape: ShapeSection, start: str) -> VisionLanguage:
+    """Return a model of Scenes with the weights of a trained one.
+
+    Raises:
+        CheckpointError: if it cannot be read or has another shape.
+    """
+    import torch
+
+    vl, found = build(shape), load(Path(start), torch.device("cpu"), torch.float32)
+    try:
+        vl.model.load_state_dict(found.model.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(f"The model in {start} has another shape than [shape] says; change either.") from error
+    return vl
 
 
 def adapted(base: BaseSection, lora: CorrectorLora, device: torch.device, dtype: torch.dtype) -> VisionLanguage:

@@ -36,6 +36,9 @@ class ShapeSection(Section):
     width: int = Field(default=192, gt=0, multiple_of=HEAD)
     layers: int = Field(default=6, gt=0)
     key_heads: int = Field(default=2, gt=0, description="Heads of keys and values, shared by those of queries.")
+    start: str | None = Field(
+        default=None, description="Folder of a trained model of this shape to go on from; none starts from nothing."
+    )
 
 
 class LossSection(Section):
