@@ -9,7 +9,7 @@ import pytest
 
 from reflectionflow.errors import CheckpointError, ConfigError
 from reflectionflow.scenes.world import Priors
-from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier
+from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier, words
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
 from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
@@ -21,6 +21,7 @@ KINDS = {
     "scenes-vae.toml": vae.VaeConfig,
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
+    "scenes-words.toml": words.WordsConfig,
     "scenes.toml": corrector.CorrectorConfig,
     "scenes-corrector-distil.toml": corrector.CorrectorConfig,
     "scenes-vlm.toml": reflector.VlmConfig,

@@ -16,10 +16,11 @@ from reflectionflow.errors import CheckpointError
 from reflectionflow.models.corrector import CorrectorOptions, FluxCorrector
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import t5_tokenizer
-from reflectionflow.tuning import corrector, words
+from reflectionflow.tuning import corrector, generator, words
 from reflectionflow.tuning.words import OFFSETS, build_encoder, load_encoder, neighbours, save_encoder
 from reflectionflow.types import Recipe
 from tests.tuning.test_corrector_tuning import base, config, losses, shards  # noqa: F401
+from tests.tuning.test_tuning import generator_config, trained  # noqa: F401
 
 
 def asked(folder, steps, **more):
@@ -121,6 +122,20 @@ def test_what_tuning_starts_with_brings_its_words_along(base, shards, reader, tm
     saved, wanted = (load_encoder(folder).state_dict() for folder in (further, reader))
     assert all(torch.equal(value, saved[name]) for name, value in wanted.items())
     assert not (tuned(tmp_path / "same", base, shards, start=str(base)) / "text_encoder_2").exists()
+
+
+def test_a_generator_reads_with_words_that_are_given_and_leaves_them_as_they_are(trained, tmp_path):  # noqa: F811
+    data = generator_config(tmp_path, trained, 2).model_dump()
+    width = data["transformer"]["text_width"]
+    save_encoder(build_encoder(width, 2)[0], tmp_path / "reader")
+    data["transformer"]["words"] = str(tmp_path / "reader")
+    generator.run(generator.GeneratorConfig.model_validate(data))
+    saved, wanted = (load_encoder(folder).state_dict() for folder in (tmp_path / "model", tmp_path / "reader"))
+    assert all(torch.equal(value, saved[name]) for name, value in wanted.items())
+    save_encoder(build_encoder(2 * width, 2)[0], tmp_path / "wide")
+    data["transformer"]["words"] = str(tmp_path / "wide")
+    with pytest.raises(CheckpointError, match=r"has another shape than \[transformer\] says; change either"):
+        generator.run(generator.GeneratorConfig.model_validate(data))
 
 
 def test_words_of_another_width_are_refused_before_anything_is_encoded(base, shards, tmp_path):  # noqa: F811
