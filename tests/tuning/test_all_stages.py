@@ -108,7 +108,7 @@ def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config)
         build = ["genref", "build", "--source", "editing", "--triplets", "12", "--out", str(tmp_path / "genref")]
         assert CliRunner().invoke(app, build).exit_code == 0
         changes |= {"base.checkpoint": SHIPPED, "base.start": SHIPPED, "data.shards": tmp_path / "genref"}
-        changes["base.words"] = SHIPPED
+        changes["base.words"] = SHIPPED.parent / "corrector"
     alone = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     done = subprocess.run(
         [

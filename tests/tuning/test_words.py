@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from transformers import T5EncoderModel
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.corrector import CorrectorOptions, FluxCorrector
+from reflectionflow.models.flux import SHIPPED, read_details
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import t5_tokenizer
 from reflectionflow.tuning import corrector, generator, words
@@ -142,3 +144,21 @@ def test_words_of_another_width_are_refused_before_anything_is_encoded(base, sha
     save_encoder(build_encoder(64, 2)[0], tmp_path / "wide")
     with pytest.raises(CheckpointError, match=r"has another width or other words than the base's"):
         tuned(tmp_path / "run", base, shards, words=str(tmp_path / "wide"))
+
+
+def test_the_shipped_correctors_words_tell_what_stands_where_and_the_generators_do_not():
+    def apart(folder: Path) -> float:
+        """Return how far what is said of "star" goes from one text to the other, relative to its length."""
+        tokens = t5_tokenizer()(
+            ["add a red star to the left of the blue tree", "add a red tree to the left of the blue star"],
+            padding="max_length", max_length=32, return_tensors="pt",
+        ).input_ids  # fmt: skip
+        outputs = load_encoder(folder)(tokens)[0].detach()
+        star = t5_tokenizer().convert_tokens_to_ids("▁star")
+        first, second = (outputs[number][tokens[number] == star][0] for number in (0, 1))
+        return float((first - second).norm() / first.norm())
+
+    shipped = SHIPPED.parent / "corrector"
+    assert apart(SHIPPED) < 0.05, "when the generator's does too, the corrector may read with it"
+    assert apart(shipped) > 0.3
+    assert read_details(SHIPPED)[0] == json.loads((shipped / "reflectionflow.json").read_text())["base"]
