@@ -21,7 +21,8 @@ from tests.support.running import run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, shuffled, stack
 
-STRATEGIES = [NOISE, PROMPT.configured(), REFLECTION.configured(), CHAINS_STRATEGY]
+BY_EDITS = dataclasses.replace(REFLECTION.configured(rank="edits"), name="by edits")
+STRATEGIES = [NOISE, PROMPT.configured(), REFLECTION.configured(), BY_EDITS, CHAINS_STRATEGY]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)

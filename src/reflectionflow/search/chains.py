@@ -61,6 +61,8 @@ class Chain:
 
 Move = Callable[[Chain, Place], Coroutine[Any, Any, Chain]]
 """Paints the chain's picture at a place and returns the chain as it is then."""
+Prepare = Callable[[Sequence[Chain]], Coroutine[Any, Any, Sequence[Chain]]]
+"""Asks what has to be known of chains before they move, and returns them with it."""
 
 
 async def by_score(steps: Sequence[Step], width: int) -> Sequence[Step]:
@@ -78,8 +80,14 @@ async def first_chains(
     return [Chain(slot, first[slot] if slot < len(first) else ()) for slot in range(width)]
 
 
-async def in_rounds(tools: Tools, chains: Sequence[Chain], move: Move, accept: float | None) -> StopReason:
-    """Let every chain move once a round until a picture is accepted, every chain rests, or pictures only fail."""
+async def in_rounds(
+    tools: Tools, chains: Sequence[Chain], move: Move, accept: float | None, prepare: Prepare | None = None
+) -> StopReason:
+    """Let every chain move once a round until a picture is accepted, every chain rests, or pictures only fail.
+
+    What `prepare` asks about the chains that are about to move is answered for all of them before one moves: where a
+    budget ends must not depend on which model answers first.
+    """
     enough = max(GIVE_UP, len(chains))
     for number in count(1):
         steps = tools.steps
@@ -89,11 +97,13 @@ async def in_rounds(tools: Tools, chains: Sequence[Chain], move: Move, accept: f
             return StopReason.GAVE_UP
         if all(chain.resting for chain in chains):
             return StopReason.NOTHING_TO_CORRECT
-        chains = await _one_round(tools, chains, move, number)
+        chains = await _one_round(tools, chains, move, number, prepare)
     raise AssertionError("unreachable: rounds are counted without end")
 
 
-async def _one_round(tools: Tools, chains: Sequence[Chain], move: Move, number: int) -> list[Chain]:
+async def _one_round(
+    tools: Tools, chains: Sequence[Chain], move: Move, number: int, prepare: Prepare | None
+) -> list[Chain]:
     """Let the chains that do not rest move, as many at a time as the budget can paint pictures for."""
     moved = [chain for chain in chains if chain.resting]
     waiting = [chain for chain in chains if not chain.resting]
@@ -101,7 +111,8 @@ async def _one_round(tools: Tools, chains: Sequence[Chain], move: Move, number: 
         now = tools.affordable(len(waiting))
         if not now:
             raise BudgetExhausted
-        moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in waiting[:now]))
+        group = waiting[:now] if prepare is None else await prepare(waiting[:now])
+        moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in group))
         waiting = waiting[now:]
     return moved
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -106,19 +107,18 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
         judged = ranked(steps)
         if not tools.affordable(1) or (options.accept is not None and score_of(best(judged)) >= options.accept):
             return judged[:width]  # nothing follows
-        seen = await tools.gather(*(_seen(tools, Chain(0, (step,)), options) for step in judged))
+        seen = await _seen(tools, [Chain(0, (step,)) for step in judged], options)
         critiques = {place: said for chain in seen for place, said in chain.critiques.items()}
         return _by_edits(judged, critiques)[:width]
 
     chosen = by_edits if options.rank is Rank.EDITS else by_score
     chains = await first_chains(task, tools, options.drafts, options.width, chosen)
-    return await in_rounds(tools, chains, move, options.accept)
+    looking = partial(_seen, tools, options=options) if options.rank is Rank.EDITS else None
+    return await in_rounds(tools, chains, move, options.accept, looking)
 
 
 async def _next(tools: Tools, chain: Chain, options: ReflectionOptions) -> tuple[Chain, Step | None, Reflection | None]:
     """Return the chain, the picture of it to be corrected, and what is said of that one, if reflectors are asked."""
-    if options.rank is Rank.EDITS:
-        chain = await _seen(tools, chain, options)
     flawed = chain.parent(options.parent)
     if options.rank is Rank.EDITS and options.parent is Parent.BEST:
         flawed = next(iter(_by_edits(chain.pictures, chain.critiques)), None)
@@ -127,16 +127,21 @@ async def _next(tools: Tools, chain: Chain, options: ReflectionOptions) -> tuple
     return chain, flawed, await reflect(tools, flawed.candidate, flawed, chain, options)
 
 
-async def _seen(tools: Tools, chain: Chain, options: ReflectionOptions) -> Chain:
-    """Return the chain after the reflector has looked at every picture of it, to rank them.
+async def _seen(tools: Tools, chains: Sequence[Chain], options: ReflectionOptions) -> list[Chain]:
+    """Return chains after the reflector has looked at every picture of them, to rank them.
 
     What it says of the one that is chosen is asked for anew, since it is told what was tried meanwhile; the same
     question is not paid for twice.
     """
-    new = [step for step in chain.pictures if step.place not in chain.critiques]
-    said = await tools.gather(*(reflect(tools, step.candidate, step, chain, options) for step in new if step.candidate))
-    found = {step.place: one for step, one in zip(new, said, strict=True)}
-    return replace(chain, critiques={**chain.critiques, **found})
+    new = [(chain, step) for chain in chains for step in chain.pictures if step.place not in chain.critiques]
+    said = await tools.gather(
+        *(reflect(tools, step.candidate, step, chain, options) for chain, step in new if step.candidate is not None)
+    )
+    found = [(chain, step.place, one) for (chain, step), one in zip(new, said, strict=True)]
+    return [
+        replace(chain, critiques={**chain.critiques, **{place: one for of, place, one in found if of is chain}})
+        for chain in chains
+    ]
 
 
 def _by_edits(steps: Sequence[Step], critiques: Mapping[Place, Reflection]) -> list[Step]:
