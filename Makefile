@@ -8,7 +8,8 @@ GENREF ?= training/genref
 TRIPLETS ?= 9000
 EDITS ?= 90000
 RETOUCHES ?= 20000
-PROMPT ?= a photo of a blue star and a red ring
+MEASURED := a photo of a blue star and a red ring
+PROMPT ?= $(MEASURED)
 IMAGES ?= 16
 LIMIT ?= 25
 COMPOSITE ?= 100
@@ -32,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## Paint a hard prompt, say what is wrong, paint it again, write a report.
-	@echo "Eight pictures of \"a photo of a blue star and a red ring\": with new noise alone 2 of 10 seeds find it, with reflections 8 (docs/log.md)."
+	@[ "$(PROMPT)" != "$(MEASURED)" ] || echo "Eight pictures of \"$(PROMPT)\": with new noise alone 2 of 10 seeds find it, with reflections 8 (docs/log.md)."
 	@$(BIN)/reflectionflow generate "$(PROMPT)" --strategy reflection --images 8 --seed 1 --out demo
 
 test: $(READY) ## Run the tests (under ten minutes on two cores).

@@ -26,7 +26,7 @@ from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.world import CANVAS
 from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher, read_with
+from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
 from reflectionflow.tuning.corrector_saving import save, save_control
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
@@ -43,6 +43,7 @@ from reflectionflow.tuning.triplets import (
     readable_triplets,
 )
 from reflectionflow.tuning.vae import save_rows, to_tensor
+from reflectionflow.tuning.words import load_encoder_like
 
 if TYPE_CHECKING:
     import torch
@@ -372,8 +373,7 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if options is None:
         save_control(program.pipe, config)
     else:
-        assert program.options is not None
-        save(program.pipe, config, program.options, name, own_words(config))
+        save(program.pipe, config, options, name, own_words(config))
     return metrics
 
 
@@ -416,20 +416,27 @@ def _pipe(config: CorrectorConfig) -> Any:
         # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
         with quiet("diffusers"):
             pipe.transformer.set_attention_backend("_native_math")
-    first = config.base.start or (config.distil.teacher if config.distil else None)
-    if first is not None:
-        begin_with(pipe.transformer, Path(first))
+    if (first := _start(config)) is not None:
+        begin_with(pipe.transformer, first)
     if (own := own_words(config)) is not None:
-        read_with(pipe, own)
+        words = load_encoder_like(own, pipe.text_encoder_2)
+        with quiet("transformers", "diffusers"):
+            pipe.register_modules(text_encoder_2=words)
     return pipe
+
+
+def _start(config: CorrectorConfig) -> Path | None:
+    """Return the folder of what training starts with, none for the base itself."""
+    first = config.base.start or (config.distil.teacher if config.distil else None)
+    return None if first is None else Path(first)
 
 
 def own_words(config: CorrectorConfig) -> Path | None:
     """Return the folder of the T5 that the corrector reads with, none for the base's."""
-    first = config.base.start or (config.distil.teacher if config.distil else None)
-    if config.base.words is None and (first is None or not (Path(first) / WORDS).is_dir()):
-        return None
-    return Path(config.base.words or first or "")
+    if config.base.words is not None:
+        return Path(config.base.words)
+    first = _start(config)
+    return first if first is not None and (first / WORDS).is_dir() else None
 
 
 def _looking(config: CorrectorConfig) -> Looking | None:

@@ -10,7 +10,6 @@ from reflectionflow.errors import CheckpointError
 from reflectionflow.models.corrector import TRANSFORMER
 from reflectionflow.models.loading import quiet
 from reflectionflow.tuning.layout import LayoutSection, layout_head, read_after
-from reflectionflow.tuning.words import load_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -72,19 +71,6 @@ def begin_with(transformer: Any, folder: Path) -> None:
         transformer.load_state_dict(found.state_dict())
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no transformer of the base's shape ({error}).") from error
-
-
-def read_with(pipe: Any, folder: Path) -> None:
-    """Give a pipeline the T5 encoder of a folder.
-
-    Raises:
-        CheckpointError: if there is none, or it has other words or another width than the pipeline's.
-    """
-    found, known = load_encoder(folder), pipe.text_encoder_2.config
-    if (found.config.d_model, found.config.vocab_size) != (known.d_model, known.vocab_size):
-        raise CheckpointError(f"The T5 encoder in {folder} has another width or other words than the base's.")
-    with quiet("transformers", "diffusers"):
-        pipe.register_modules(text_encoder_2=found)
 
 
 def frozen_teacher(transformer: Any, folder: Path) -> torch.nn.Module:

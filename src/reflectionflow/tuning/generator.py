@@ -31,7 +31,7 @@ from reflectionflow.tuning.loop import is_main_process, main_process_first, proc
 from reflectionflow.tuning.reports import ENCODED, NOBODY, Reports
 from reflectionflow.tuning.saving import save_pipeline
 from reflectionflow.tuning.vae import save_rows
-from reflectionflow.tuning.words import build_encoder, load_encoder
+from reflectionflow.tuning.words import build_encoder, load_encoder_like
 
 if TYPE_CHECKING:
     import torch
@@ -379,19 +379,6 @@ def _starting_parts(config: GeneratorConfig, latent_channels: int) -> dict[str, 
     return parts
 
 
-def _words(folder: Path, wanted: Any) -> Any:
-    """Return the T5 of a folder.
-
-    Raises:
-        CheckpointError: if it cannot be read or has another shape than the configuration.
-    """
-    found = load_encoder(folder)
-    first, second = ({name: p.shape for name, p in some.named_parameters()} for some in (found, wanted))
-    if first != second:
-        raise CheckpointError(f"The T5 in {folder} has another shape than [transformer] says; change either.")
-    return found
-
-
 def save(parts: Mapping[str, Any], vae: Any, output: Path) -> None:
     """Save a plain `FluxPipeline` in bf16: it loads without this package."""
     with quiet("transformers", "diffusers"):
@@ -428,7 +415,8 @@ def run(config: GeneratorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     parts = _starting_parts(config, vae.config["latent_channels"])
     parts.pop("vae", None)
     if config.transformer.words is not None:
-        parts["text_encoder_2"] = _words(Path(config.transformer.words), parts["text_encoder_2"]).requires_grad_(False)
+        given = load_encoder_like(Path(config.transformer.words), parts["text_encoder_2"])
+        parts["text_encoder_2"] = given.requires_grad_(False)
     frozen = load_parts(config.distil.teacher) if config.distil else None
     priors = Priors(**config.data.priors)
     with main_process_first():

@@ -116,6 +116,19 @@ def load_encoder(folder: Path) -> Any:
         raise CheckpointError(f"{folder} holds no T5 encoder ({error}).") from error
 
 
+def load_encoder_like(folder: Path, like: Any) -> Any:
+    """Return the T5 encoder in a folder, float32, where it can stand in for another one.
+
+    Raises:
+        CheckpointError: if there is none that can be read, or it has another shape.
+    """
+    found = load_encoder(folder)
+    first, second = ({name: p.shape for name, p in some.named_parameters()} for some in (found, like))
+    if first != second:
+        raise CheckpointError(f"The T5 encoder in {folder} has another shape than is wanted here; name another.")
+    return found
+
+
 def save_encoder(encoder: Any, output: Path) -> None:
     """Save a T5 encoder in bf16 below a folder, to be loaded in float32 unless told otherwise."""
     import torch
@@ -195,7 +208,7 @@ class WordsProgram:
         self.encoder, words = build_encoder(config.encoder.width, config.encoder.layers)
         self.before: Any = None
         if config.encoder.start:
-            self.before = load_encoder(Path(config.encoder.start)).eval().requires_grad_(False)
+            self.before = load_encoder_like(Path(config.encoder.start), self.encoder).eval().requires_grad_(False)
             self._begin()
         self.data = TextData(config.data, words, config.run.seed)
         self.modules: torch.nn.Module = asked(self.encoder, max(config.data.paddings))
@@ -204,12 +217,7 @@ class WordsProgram:
         """Put the weights of what it begins with into the encoder, its attention softened."""
         import torch
 
-        try:
-            self.encoder.load_state_dict(self.before.state_dict())
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"The T5 in {self.config.encoder.start} has another shape than [encoder] says; change either."
-            ) from error
+        self.encoder.load_state_dict(self.before.state_dict())
         with torch.no_grad():
             for block in self.encoder.encoder.block:
                 block.layer[0].SelfAttention.q.weight.mul_(self.config.encoder.soften)
