@@ -21,8 +21,8 @@ from tests.support.running import run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, shuffled, stack
 
-BY_EDITS = dataclasses.replace(REFLECTION.configured(rank="edits"), name="by edits")
-STRATEGIES = [NOISE, PROMPT.configured(), REFLECTION.configured(), BY_EDITS, CHAINS_STRATEGY]
+BY_SCORE = dataclasses.replace(REFLECTION.configured(rank="score"), name="by score")
+STRATEGIES = [NOISE, PROMPT.configured(), REFLECTION.configured(), BY_SCORE, CHAINS_STRATEGY]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)

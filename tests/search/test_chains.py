@@ -82,11 +82,20 @@ def test_prompt_tells_the_refiner_a_reflection_when_that_is_wanted(tmp_path):
 
 
 @pytest.mark.parametrize("refine", [True, False, None])
-@pytest.mark.parametrize("reflect", [True, False])
-@pytest.mark.parametrize("parent", ["latest", "best"])
+@pytest.mark.parametrize(
+    ("reflect", "rank", "parent", "calls"),
+    [
+        (True, "score", "latest", 6),
+        (True, "score", "best", 6),
+        (True, "edits", "latest", 7),  # a draft that becomes no chain is looked at too
+        (True, "edits", "best", 9),  # and every correction, to know which picture of a chain is its best
+        (False, "score", "latest", 0),
+        (False, "score", "best", 0),
+    ],
+)
 @pytest.mark.parametrize("refiner", [Rewriter(), None], ids=["refiner", "no refiner"])
-def test_every_combination_of_modes_runs(tmp_path, refine, reflect, parent, refiner):
-    strategy = REFLECTION.configured(refine=refine, reflect=reflect, parent=parent, width=2, drafts=3)
+def test_every_combination_of_modes_runs(tmp_path, refine, reflect, rank, parent, calls, refiner):
+    strategy = REFLECTION.configured(refine=refine, reflect=reflect, rank=rank, parent=parent, width=2, drafts=3)
     models = stack(refiner=refiner)
     if refine and refiner is None:
         with pytest.raises(MisuseError, match="The strategy reflection needs a refiner, and the stack tiny has none"):
@@ -100,7 +109,7 @@ def test_every_combination_of_modes_runs(tmp_path, refine, reflect, parent, refi
     assert all((step.refined is not None) == refined for step in corrected)
     assert all((step.reflection is not None) == reflect for step in corrected)
     assert all((step.candidate.recipe.reflection is not None) == reflect for step in corrected)
-    assert result.charged.reflector_calls == 6 * reflect
+    assert result.charged.reflector_calls == calls
     assert (0 < result.charged.refiner_calls <= 6) == refined  # the same question of the same picture is asked once
 
 
@@ -150,7 +159,8 @@ def test_a_budget_in_denoiser_evaluations_ends_in_the_middle_of_a_round(tmp_path
 def test_of_several_reflections_the_last_ones_are_told(tmp_path):
     asked = []
     critic = Critic(before=lambda items: asked.extend(items))
-    result = run(tmp_path, REFLECTION.configured(width=1, drafts=1, history=2), stack(reflector=critic), images=5)
+    strategy = REFLECTION.configured(width=1, drafts=1, rank="score", history=2)
+    result = run(tmp_path, strategy, stack(reflector=critic), images=5)
     said = tuple(step.reflection.text for step in result.steps[1:])
     assert [item.history for item in asked] == [said[max(0, n - 2) : n] for n in range(4)]
 
@@ -199,7 +209,7 @@ def test_when_neither_reflector_nor_verifier_wants_more_the_search_stops(tmp_pat
     result = run(tmp_path, REFLECTION.configured(width=2, drafts=3, sure=0.0), satisfied, images=16)
     assert result.stop is StopReason.NOTHING_TO_CORRECT
     assert len(result.steps) == 3
-    assert result.charged.reflector_calls == 2
+    assert result.charged.reflector_calls == 3
 
 
 def test_when_only_the_reflector_is_satisfied_the_budget_goes_to_fresh_drafts(tmp_path):
@@ -229,13 +239,14 @@ def test_a_chain_goes_on_from_its_fresh_draft(tmp_path):
 def test_what_the_reflector_is_told(tmp_path):
     asked = []
     critic = Critic(before=lambda items: asked.extend(items))
-    run(tmp_path / "all", REFLECTION.configured(width=1, drafts=1, history=2), stack(reflector=critic), images=6)
+    strategy = REFLECTION.configured(width=1, drafts=1, rank="score", history=2)
+    run(tmp_path / "all", strategy, stack(reflector=critic), images=6)
     assert [len(item.history) for item in asked] == [0, 1, 2, 2, 2]
     assert all(item.verdict is not None for item in asked)
     for before, after in itertools.pairwise(asked[:3]):
         assert after.history[: len(before.history)] == before.history
     asked.clear()
-    strategy = REFLECTION.configured(width=1, drafts=1, history=0, see_verdict=False)
+    strategy = REFLECTION.configured(width=1, drafts=1, rank="score", history=0, see_verdict=False)
     run(tmp_path / "none", strategy, stack(reflector=critic), images=6)
     assert {(item.history, item.verdict) for item in asked} == {((), None)}
     assert {item.prompt for item in asked} == {"a red star"}
@@ -271,7 +282,8 @@ def test_failed_drafts_leave_their_chains_to_fresh_ones(tmp_path):
 
 
 def test_a_failed_reflection_costs_the_chain_that_picture_and_a_fresh_draft_is_painted(tmp_path):
-    whole = run(tmp_path / "whole", REFLECTION.configured(width=1, drafts=1, parent="latest"), images=5)
+    strategy = REFLECTION.configured(width=1, drafts=1, parent="latest", rank="score")
+    whole = run(tmp_path / "whole", strategy, images=5)
     lost = whole.steps[1].candidate.id
 
     class Speechless(Critic):
@@ -281,7 +293,6 @@ def test_a_failed_reflection_costs_the_chain_that_picture_and_a_fresh_draft_is_p
             return super()._reflect(item)
 
     events = []
-    strategy = REFLECTION.configured(width=1, drafts=1, parent="latest")
     result = run(tmp_path / "lost", strategy, stack(reflector=Speechless()), events, images=5)
     assert parents(result) == {(1, 0): (0, 0), (3, 0): (2, 0), (4, 0): (3, 0)}
     assert [event.failure.reason for event in events if isinstance(event, Failed)] == ["The answer held no reflection."]

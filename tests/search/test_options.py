@@ -21,7 +21,7 @@ def test_defaults_are_written_out_in_the_options_of_a_strategy():
         "width": 2,
         "drafts": 4,
         "parent": "best",
-        "rank": "score",
+        "rank": "edits",
         "reflect": True,
         "refine": False,
         "sure": 0.9,

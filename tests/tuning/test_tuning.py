@@ -144,6 +144,25 @@ def generator_config(folder, trained, steps, distil=None):
     return generator.GeneratorConfig.model_validate(data | ({"distil": {"teacher": distil}} if distil else {}))
 
 
+def test_scheduled_noise_levels_are_those_that_the_pipeline_paints_at():
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    torch.manual_seed(0)
+    priors = generator.DataSection(vae="none", scenes=1, level=0.7, scheduled=1.0)
+    drawn = priors.levels(20_000, torch.device("cpu")).sort().values
+    assert drawn.min() > 0
+    assert drawn.max() <= 1
+    pipe = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
+    pipe.set_timesteps(sigmas=np.linspace(1, 1 / 20, 20), mu=calculate_shift(64))
+    # Evenly over the steps: between two neighbouring noise levels of the pipeline lies a twentieth of the draws.
+    between = torch.histogram(drawn, pipe.sigmas.flip(0)).hist / len(drawn)
+    assert between.numpy() == pytest.approx(np.full(20, 0.05), abs=0.006)
+    mixed = generator.DataSection(vae="none", scenes=1, level=0.7, scheduled=0.5).levels(20_000, torch.device("cpu"))
+    assert (drawn > 0.935).double().mean() > (mixed > 0.935).double().mean() > 0.05
+
+
 def test_a_resumed_generator_and_its_distillation_equal_uninterrupted_ones(trained, tmp_path):
     whole, cut, student = tmp_path / "whole", tmp_path / "cut", tmp_path / "student"
     generator.run(generator_config(whole, trained, 4))

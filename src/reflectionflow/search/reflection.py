@@ -45,6 +45,10 @@ def _twice_the_width(validated: dict[str, Any]) -> int:
     return 2 * int(validated["width"])
 
 
+def _what_reflectors_ask(validated: dict[str, Any]) -> Rank:
+    return Rank.EDITS if validated["reflect"] else Rank.SCORE
+
+
 class ReflectionOptions(ChainOptions):
     """Options of reflection-level scaling."""
 
@@ -52,13 +56,13 @@ class ReflectionOptions(ChainOptions):
         default_factory=_twice_the_width, ge=1, description="First drafts, of which the best become chains."
     )
     parent: Parent = Field(default=Parent.BEST, description="The picture of a chain that is corrected: latest or best.")
-    rank: Rank = Field(
-        default=Rank.SCORE,
-        description="Which drafts become chains, and which picture is a chain's best: by the verifier's score, or the "
-        "one of which the reflector asks the fewest edits.",
-    )
     reflect: bool = Field(
         default=True, description="A reflector says what is wrong; off: corrected by the prompt alone."
+    )
+    rank: Rank = Field(
+        default_factory=_what_reflectors_ask,
+        description="Which drafts become chains, and which picture is a chain's best: by the verifier's score, or the "
+        "one of which the reflector asks the fewest edits; edits where a reflector is asked.",
     )
     refine: bool | None = Field(
         default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."

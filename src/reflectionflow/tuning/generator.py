@@ -8,6 +8,7 @@ prediction of the first stage's model, so that a step is one forward pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 PADDINGS = (32, 64, 128, 512)
 LONGEST_PROMPT = 60
+SHIFT = math.exp(0.4675)
+"""How far the pipeline's schedule moves noise levels up for a picture of 64 tokens."""
 GUIDANCE = 3.5
 """What the generator is asked for by default, as `FluxPipeline` does."""
 PREVIEWS = (
@@ -86,6 +89,13 @@ class DataSection(Section):
     level: float = Field(
         default=0.0, description="Mean of the logit of the noise level; above 0 more of the steps see mostly noise."
     )
+    scheduled: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of items at the noise levels of painting, evenly over its steps: a normal draw rarely comes "
+        "near 1, where it is decided what goes where.",
+    )
     drop_text: float = Field(
         default=0.1, ge=0, lt=1, description="Share of items with an empty text, whose scenes have one object each."
     )
@@ -94,6 +104,16 @@ class DataSection(Section):
     )
     priors: dict[str, Any] = Field(default_factory=dict, description="Fields of scenes.world.Priors.")
     captions: dict[str, float] = Field(default_factory=dict, description="Fields of scenes.captions.CaptionMix.")
+
+    def levels(self, count: int, device: torch.device) -> torch.Tensor:
+        """Draw `count` noise levels in (0, 1]."""
+        import torch
+
+        level = torch.sigmoid(torch.randn(count, device=device) + self.level)
+        if not self.scheduled:
+            return level
+        steps = SHIFT / (SHIFT + 1 / (1 - torch.rand(count, device=device)) - 1)
+        return torch.where(torch.rand(count, device=device) < self.scheduled, steps, level)
 
 
 class GeneratorConfig(Section):
@@ -278,7 +298,7 @@ class GeneratorProgram:
         import torch
 
         clean = self.latents[batch["scene"]].float()
-        level = torch.sigmoid(torch.randn(len(clean), device=clean.device) + self.config.data.level)
+        level = self.config.data.levels(len(clean), clean.device)
         noise = torch.randn_like(clean)
         noisy = torch.lerp(clean, noise, level.view(-1, 1, 1, 1))
         guidance, clip, t5 = batch["guidance"], batch["clip"], batch["t5"]
@@ -332,7 +352,7 @@ class GeneratorProgram:
         empty_clip, empty_t5 = (ids.to(device) for ids in self.data.tokens([("", "")] * len(prompts), 32))
         scale = torch.full((len(prompts),), guidance, device=device)
         sigmas = np.linspace(1, 1 / steps, steps)
-        sigmas = np.append(np.exp(0.4675) / (np.exp(0.4675) + (1 / sigmas - 1)), 0.0)
+        sigmas = np.append(SHIFT / (SHIFT + (1 / sigmas - 1)), 0.0)
         for now, then in pairwise(sigmas):
             level = torch.full((len(prompts),), float(now), device=device)
             velocity = self._denoiser(latents, level, scale, clip, t5).float()
