@@ -77,6 +77,23 @@ def test_it_begins_with_another_ones_outputs_and_stays_near_if_it_is_asked_to(ba
     assert float(program.loss(0, {"tokens": tokens})[1]["moved"]) > 0
 
 
+def test_what_words_mean_is_kept_for_any_padding_and_padding_is_asked_nothing(base, tmp_path):  # noqa: F811
+    program = words.WordsProgram(asked(tmp_path, 1, encoder={"start": str(base)}, loss={"keep": 1.0}))
+    text = ["a photo of a red star left of a blue tree", "a photo of a ring"]
+    short, long = (
+        t5_tokenizer()(text, padding="max_length", max_length=length, return_tensors="pt").input_ids
+        for length in (32, 64)
+    )
+    assert float(program.loss(0, {"tokens": short})[1]["moved"]) < 1e-9
+    with torch.no_grad():
+        meant, said = (program.encoder(tokens)[0][:, :32] for tokens in (short, long))
+        outputs, around, place = program.modules(long)
+    wanted = float((said - meant).square().mean() / meant.square().mean())
+    assert wanted > 0
+    assert float(program.loss(0, {"tokens": long})[1]["moved"]) == pytest.approx(wanted, rel=1e-4)
+    assert (len(outputs), len(around), len(place)) == (2, int((long > 0).sum()), int((long > 0).sum()))
+
+
 def test_what_it_begins_with_must_be_there_and_fit(base, tmp_path):  # noqa: F811
     with pytest.raises(CheckpointError, match=r"holds no T5 encoder"):
         words.run(asked(tmp_path, 1, encoder={"start": str(tmp_path)}))

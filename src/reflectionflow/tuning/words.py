@@ -58,8 +58,8 @@ class LossSection(Section):
     place: float = Field(default=0.3, ge=0, description="Of the loss that asks for a word's place.")
     keep: float = Field(
         default=0.0, ge=0,
-        description="Of the squared distance to the outputs it began with, as a share of their squares: for models "
-        "that have learned to read those.",
+        description="Of the squared distance to what it began with says of the same texts with the shortest padding, "
+        "as a share of its squares: for models that have learned to read that.",
     )  # fmt: skip
 
 
@@ -154,7 +154,11 @@ def neighbours(tokens: torch.Tensor) -> torch.Tensor:
 
 
 def asked(encoder: Any, longest: int) -> torch.nn.Module:
-    """Wrap an encoder so that one `forward` gives its outputs and the scores of its neighbours and places."""
+    """Wrap an encoder so that one `forward` gives its outputs and, of each word, the scores of neighbours and place.
+
+    Outputs are [n, padding, width], scores [words of all texts, offsets, vocabulary] and [words of all texts, longest]:
+    padding is asked nothing.
+    """
     import torch
 
     class Asked(torch.nn.Module):
@@ -166,7 +170,8 @@ def asked(encoder: Any, longest: int) -> torch.nn.Module:
 
         def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             outputs = self.encoder(tokens)[0]
-            return outputs, self.around(outputs).unflatten(-1, (len(OFFSETS), -1)), self.place(outputs)
+            words = outputs[tokens > 0]
+            return outputs, self.around(words).unflatten(-1, (len(OFFSETS), -1)), self.place(words)
 
     return Asked()
 
@@ -230,17 +235,23 @@ class WordsProgram:
         tokens, weights = batch["tokens"], self.config.loss
         real = tokens > 0
         outputs, around, place = self.modules(tokens)
-        beside = cross_entropy(around[real].flatten(0, 1).float(), neighbours(tokens)[real].flatten())
+        beside = cross_entropy(around.flatten(0, 1).float(), neighbours(tokens)[real].flatten())
         places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        there = cross_entropy(place[real].float(), places[real])
+        there = cross_entropy(place.float(), places[real])
         total = beside + weights.place * there
         parts = {"neighbours": beside.detach(), "place": there.detach()}
         if self.before is not None and weights.keep:
+            short = self._shortest(real)
             with torch.no_grad():
-                old = self.before.to(tokens.device)(tokens)[0]
-            moved = (outputs.float() - old).square().mean() / old.square().mean()
+                old = self.before.to(tokens.device)(tokens[:, :short])[0]
+            moved = (outputs[:, :short].float() - old).square().mean() / old.square().mean()
             total, parts = total + weights.keep * moved, parts | {"moved": moved.detach()}
         return total, parts
+
+    def _shortest(self, real: torch.Tensor) -> int:
+        """Return the shortest padding that holds the texts: what words mean does not depend on how many pads follow."""
+        longest = int(real.sum(1).max())
+        return min(padding for padding in self.config.data.paddings if padding >= longest)
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Return the shares of neighbours and places that are told rightly of other texts of the same scenes."""
@@ -253,8 +264,8 @@ class WordsProgram:
         real = tokens > 0
         places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         return {
-            "neighbours": float((around.argmax(-1) == neighbours(tokens))[real].float().mean()),
-            "places": float((place.argmax(-1) == places)[real].float().mean()),
+            "neighbours": float((around.argmax(-1) == neighbours(tokens)[real]).float().mean()),
+            "places": float((place.argmax(-1) == places[real]).float().mean()),
         }
 
 
