@@ -56,10 +56,11 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff check --fix .
 
 models: $(READY) ## Train the Scenes models from nothing (ten hours or more on two cores, estimated; resumable).
-	@echo "Stages: autoencoder, generator, its distillation, detector, CLIP verifier, GenRef, the corrector's T5, corrector,"
+	@echo "Stages: autoencoder, T5, generator, its distillation, detector, CLIP verifier, GenRef, corrector,"
 	@echo "its distillation, vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) + $(EDITS) + $(RETOUCHES) triplets."
 	@echo "Estimated at ten hours or more on two cores (never run in whole); a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
+	@$(BIN)/reflectionflow tune words $(CONFIGS)/scenes-words.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
 	@$(BIN)/reflectionflow tune detector $(CONFIGS)/scenes-detector.toml
@@ -67,7 +68,6 @@ models: $(READY) ## Train the Scenes models from nothing (ten hours or more on t
 	@$(BIN)/reflectionflow genref build --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
 	@$(BIN)/reflectionflow genref build --source editing --triplets $(EDITS) --seed 11 --out $(GENREF)-edits
 	@$(BIN)/reflectionflow genref build --source retouch --triplets $(RETOUCHES) --seed 21 --out $(GENREF)-retouches
-	@$(BIN)/reflectionflow tune words $(CONFIGS)/scenes-words.toml
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set $(SHARDS)
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes-corrector-distil.toml --set $(SHARDS)
 	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'

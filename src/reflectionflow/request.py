@@ -180,7 +180,11 @@ def _strategy(request: Request) -> Strategy:
     chosen = request.strategy
     if not isinstance(chosen, Strategy):
         try:
-            chosen = find_strategy(chosen, request.options)
+            named = chosen
+            chosen = find_strategy(named, request.options)
+            if request.reviewer is not None and dict(chosen.options).get("rank") == "edits":
+                # A person is asked about the pictures that are corrected, not about every one that might be.
+                chosen = find_strategy(named, {**request.options, "rank": "score"})
         except MisuseError as error:
             _require([*problems, *str(error).splitlines()] if problems else [])
             raise

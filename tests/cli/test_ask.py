@@ -98,7 +98,7 @@ def test_a_person_takes_part_in_a_search_and_is_never_asked_twice(tmp_path, advi
     says = Says(lambda item: "more light")
     models = asking(stack(reflector=adviser), says)
     assert models.reflector.worker is Worker.REMOTE
-    chosen = REFLECTION.configured(width=1, drafts=2)
+    chosen = REFLECTION.configured(width=1, drafts=2, rank="score")
     result = run_all(tmp_path, [search(strategy=chosen, images=5)], models)[0]
     assert {step.candidate.recipe.reflection for step in result.steps[2:]} == {"more light"}
     assert len(says.shown) == 3

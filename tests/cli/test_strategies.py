@@ -48,7 +48,8 @@ def test_reflection_from_the_command_line(run):
     data = json.loads(done.stdout)
     assert done.exit_code == 0
     assert data["spend"]["images"] == 9
-    assert data["spend"]["reflector_calls"] == data["spend"]["refiner_calls"] == 6
+    assert data["spend"]["refiner_calls"] == 6
+    assert 6 <= data["spend"]["reflector_calls"] <= 9, "every picture that may be corrected is looked at, none twice"
     assert data["stop"] == "budget"
     assert "9 of 9 pictures painted, 9 judged" in done.stderr
     assert [step.place for step in steps("out")][3:6] == [(1, 0), (1, 1), (1, 2)]

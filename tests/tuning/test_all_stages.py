@@ -42,6 +42,7 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     monkeypatch.chdir(tmp_path)
     flow, smoke = str(configs / "scenes-generator.toml"), tmp_path / "training" / "smoke"
     tune("vae", str(configs / "scenes-vae.toml"))
+    tune("words", str(configs / "scenes-words.toml"))
     killed = subprocess.run([sys.executable, "-c", SUICIDE, flow], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert sorted(path.name for path in (smoke / "generator").glob("step-*")) == ["step-2", "step-4"]
@@ -56,7 +57,6 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     tune("clip", str(configs / "scenes-clip.toml"))
     done = CliRunner().invoke(app, ["genref", "build", "--source", "editing", "--triplets", "12", "--out", "genref"])
     assert done.exit_code == 0, done.output
-    tune("words", str(configs / "scenes-words.toml"))
     tune("corrector", str(configs / "scenes.toml"), "--set", "data.shards=genref")
     tune("corrector", str(configs / "scenes-corrector-distil.toml"), "--set", "data.shards=genref")
     tune("reflector", str(configs / "scenes-vlm.toml"))
@@ -79,11 +79,11 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
 def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
     stages = [
         "-vae",
+        "-words",
         "-generator",
         "-distil",
         "-detector",
         "-clip",
-        "-words",
         "",
         "-corrector-distil",
         "-vlm",

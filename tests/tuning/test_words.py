@@ -163,7 +163,7 @@ def test_words_of_another_width_are_refused_before_anything_is_encoded(base, sha
         tuned(tmp_path / "run", base, shards, words=str(tmp_path / "wide"))
 
 
-def test_the_shipped_correctors_words_tell_what_stands_where_and_the_generators_do_not():
+def test_the_shipped_models_words_tell_what_stands_where():
     def apart(folder: Path) -> float:
         """Return how far what is said of "star" goes from one text to the other, relative to its length."""
         tokens = t5_tokenizer()(
@@ -176,6 +176,6 @@ def test_the_shipped_correctors_words_tell_what_stands_where_and_the_generators_
         return float((first - second).norm() / first.norm())
 
     shipped = SHIPPED.parent / "corrector"
-    assert apart(SHIPPED) < 0.05, "when the generator's does too, the corrector may read with it"
+    assert apart(SHIPPED) > 0.3
     assert apart(shipped) > 0.3
     assert read_details(SHIPPED)[0] == json.loads((shipped / "reflectionflow.json").read_text())["base"]

@@ -53,7 +53,12 @@ Accept = Annotated[
     float | None, typer.Option(metavar="SCORE", help="Stop at the first picture with at least this score, 0 to 1.")
 ]
 Ask = Annotated[
-    bool, typer.Option("--ask", help="Show every reflection before it is used: accept, edit, replace or skip it.")
+    bool,
+    typer.Option(
+        "--ask",
+        help="Show every reflection before it is used: accept, edit, replace or skip it. What is corrected is chosen "
+        "by score then.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the run; the same seed gives the same pictures.")]
 Size = Annotated[
