@@ -55,7 +55,7 @@ def painted(prompts: list[Metadata], images: int, share: dict[str, int], stack: 
     """Paint and shuffle; of each tag the first pictures of as many prompts as possible are taken."""
     by_prompt = {item.prompt: item for item in prompts}
     with tempfile.TemporaryDirectory() as folder:
-        request = Request(tuple(by_prompt), images=images, seed=seed, stack=stack, out=Path(folder) / "run")
+        request = Request(tuple(by_prompt), "noise", images=images, seed=seed, stack=stack, out=Path(folder) / "run")
         carry_out(plan(request), lambda event: None)
         found: dict[str, list[tuple[int, str, int, Image.Image]]] = defaultdict(list)
         with RunDirectory.read(request.out) as run:

@@ -57,7 +57,7 @@ def bare(models: roles.Stack, images: int, folder: Path) -> float:
 
 def searched(models: roles.Stack, images: int, folder: Path) -> float:
     """Run the noise search in a fresh run directory; return the seconds of the search itself."""
-    made = plan(Request(prompts=(PROMPT,), images=images, stack=models, out=folder))
+    made = plan(Request(prompts=(PROMPT,), strategy="noise", images=images, stack=models, out=folder))
     begun = time.perf_counter()
     with RunDirectory.open(made.folder, RunSpec(made.request.passed(), made.resolved)) as run:
         run_searches(made.searches, made.models, run, lambda event: None)

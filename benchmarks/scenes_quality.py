@@ -71,7 +71,8 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console(stderr=True)
     prompts = {item.prompt: item for item in suite(Split.VALIDATION, asked.per_tag)}
-    made = plan(Request(tuple(prompts), images=asked.images, seed=asked.seed, stack=asked.stack, out=asked.out))
+    request = Request(tuple(prompts), "noise", images=asked.images, seed=asked.seed, stack=asked.stack, out=asked.out)
+    made = plan(request)
     console.print(f"{len(prompts)} prompts × {asked.images} pictures")
     done = [0]
 

@@ -84,7 +84,7 @@ class Result:
 async def agenerate(
     prompt: str,
     *,
-    strategy: str | Path | Strategy = "noise",
+    strategy: str | Path | Strategy | None = None,
     images: int | None = None,
     chains: int | None = None,
     drafts: int | None = None,
@@ -107,7 +107,8 @@ async def agenerate(
     Args:
         prompt: What the picture should show.
         strategy: Name of a search method or of a shipped strategy file, path of a strategy file, or a strategy itself,
-            such as `reflectionflow.search.reflection.REFLECTION.configured(history=0)`.
+            such as `reflectionflow.search.reflection.REFLECTION.configured(history=0)`; none for the stack's, which is
+            reflection for scenes and noise for a stack that names none.
         images: Pictures to paint at most, drafts and corrections alike, ≥ 1; none for the strategy's default.
         chains: Width of the search: chains that run side by side; none leaves it to the strategy, as for the next five.
         drafts: First drafts, of which the best become chains.
@@ -137,7 +138,7 @@ async def agenerate(
 def generate(
     prompt: str,
     *,
-    strategy: str | Path | Strategy = "noise",
+    strategy: str | Path | Strategy | None = None,
     images: int | None = None,
     chains: int | None = None,
     drafts: int | None = None,
@@ -169,7 +170,7 @@ def _options(**given: Any) -> dict[str, Any]:
 
 def _request(
     prompt: str,
-    strategy: str | Path | Strategy,
+    strategy: str | Path | Strategy | None,
     options: Mapping[str, Any],
     images: int | None,
     seed: int,

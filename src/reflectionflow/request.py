@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reflectionflow import roles, stack
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import ConfigError, MisuseError
 from reflectionflow.report.files import Book, book_of, run_id, slug
 from reflectionflow.runs import RunDirectory, RunSpec
 from reflectionflow.runtime import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Consumer = Callable[[Event], None]
 RUNS = Path("runs")
+NOISE = "noise"
+"""The search method where neither the user nor the stack names one: it needs no further role."""
 IMAGES = 16
 """Pictures painted for each prompt when neither the user nor the strategy says how many."""
 
@@ -43,7 +45,8 @@ class Request:
 
     Attributes:
         prompts: One search each.
-        strategy: Name of a search method or a shipped strategy file, path of a strategy file, or the strategy itself.
+        strategy: Name of a search method or a shipped strategy file, path of a strategy file, or the strategy itself;
+            none leaves it to the stack, and without a word of that it is noise.
         options: Options of the strategy, by name; they go over those of a strategy file.
         images: Pictures to paint for each prompt, ≥ 1.
         seed: Seed of the run, 0 ≤ seed < 2**63.
@@ -57,7 +60,7 @@ class Request:
     """
 
     prompts: tuple[str, ...]
-    strategy: str | Path | Strategy = "noise"
+    strategy: str | Path | Strategy | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     images: int | None = None
     seed: int = 0
@@ -75,7 +78,7 @@ class Request:
         return {
             "prompts": list(self.prompts),
             "prompts_file": None if self.prompts_file is None else str(self.prompts_file),
-            "strategy": self.strategy.name if isinstance(self.strategy, Strategy) else str(self.strategy),
+            "strategy": self.strategy.name if isinstance(self.strategy, Strategy) else str(self.strategy or NOISE),
             "options": dict(self.options),
             "images": self.images,
             "seed": self.seed,
@@ -121,6 +124,7 @@ def plan(request: Request) -> Plan:
         MisuseError: if the request asks for something that cannot be done; all reasons at once.
         ModelError: if a model cannot be loaded.
     """
+    request = _settled(request)
     strategy = _strategy(request)
     models = _models(request, strategy)
     tasks = [_task(request, models, strategy, prompt) for prompt in dict.fromkeys(request.prompts)]
@@ -174,10 +178,24 @@ def _require(problems: Sequence[str]) -> None:
         raise MisuseError("\n".join([f"{len(problems)} things are wrong:", *(f"  - {item}" for item in problems)]))
 
 
+def _settled(request: Request) -> Request:
+    """Return the request with a strategy: its own, the stack's, or noise. Faults of the stack are told later."""
+    if request.strategy is not None:
+        return request
+    if isinstance(request.stack, roles.Stack):
+        usual = request.stack.strategy
+    else:
+        try:
+            usual = stack.examine(request.stack).plan.defaults.strategy
+        except (ConfigError, MisuseError):
+            usual = None
+    return replace(request, strategy=usual or NOISE)
+
+
 def _strategy(request: Request) -> Strategy:
     """Return the strategy asked for, after refusing what no stack could serve."""
     problems = _value_problems(request)
-    chosen = request.strategy
+    chosen = NOISE if request.strategy is None else request.strategy
     if not isinstance(chosen, Strategy):
         try:
             named = chosen

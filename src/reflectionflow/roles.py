@@ -240,6 +240,7 @@ class Stack:
         reflector: Says what is wrong.
         refiner: Rewrites prompts.
         defaults: What is painted when the user says nothing; none leaves it to the generator.
+        strategy: Name of the search method when the user names none; none for noise.
     """
 
     name: str
@@ -249,6 +250,7 @@ class Stack:
     reflector: Reflector | None = None
     refiner: Refiner | None = None
     defaults: Defaults | None = None
+    strategy: str | None = None
 
 
 def question_id(role: str, model: str, request: Question | ReflectRequest | RefineRequest) -> str:

@@ -89,10 +89,13 @@ class StackDefaults(BaseModel):
     height: int | None = Field(default=None, gt=0, description="Height in pixels.")
     steps: int | None = Field(default=None, gt=0, description="Denoiser steps.")
     guidance: float | None = Field(default=None, ge=0, description="Guidance scale.")
+    strategy: str | None = Field(
+        default=None, min_length=1, description="Search method or shipped strategy file; absent: noise."
+    )
 
     def over(self, defaults: roles.Defaults) -> roles.Defaults:
         """Return the generator's defaults with the fields set here put in their place."""
-        return dataclasses.replace(defaults, **self.model_dump(exclude_none=True))
+        return dataclasses.replace(defaults, **self.model_dump(exclude_none=True, exclude={"strategy"}))
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,7 @@ def load(stack: str | Path) -> roles.Stack:
         reflector=models.get(Role.REFLECTOR),
         refiner=models.get(Role.REFINER),
         defaults=plan.defaults.over(generator.defaults),
+        strategy=plan.defaults.strategy,
     )
 
 

@@ -13,6 +13,7 @@ from tests.support.stacks import PLUGINS, tiny_stack
 from typer.testing import CliRunner
 
 import reflectionflow as rf
+from reflectionflow import stack
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
 from reflectionflow.runs import RunDirectory
@@ -125,6 +126,35 @@ def test_without_a_refiner_refinement_is_off_unless_it_is_asked_for(tmp_path, ti
     done = CliRunner().invoke(app, [*command, "--refine"], prog_name="reflectionflow")
     assert done.exit_code == 2
     assert "needs a refiner" in done.stderr
+
+
+def searched(folder) -> tuple[str, str]:
+    """Return the strategy as the command that repeats a run names it, and the one that was searched by."""
+    with RunDirectory.read(Path(folder)) as directory:
+        return directory.spec.passed["strategy"], directory.results()[0].result.strategy
+
+
+def test_a_stack_says_what_is_done_when_nobody_names_a_strategy(tmp_path, tiny):
+    usual, wrong = tmp_path / "usual.toml", tmp_path / "wrong.toml"
+    usual.write_text(tiny.read_text() + '\n[defaults]\nstrategy = "prompt"\n')
+    wrong.write_text(tiny.read_text() + '\n[defaults]\nstrategy = "promt"\n')
+
+    def call(path, *arguments):
+        command = ["generate", PROMPT, "--stack", str(path), "--images", "3", *arguments]
+        return CliRunner().invoke(app, command, prog_name="reflectionflow", catch_exceptions=False)
+
+    assert call(tiny, "--out", "silent").exit_code == 0
+    assert searched("silent") == ("noise", "noise")
+    assert call(usual, "--out", "said").exit_code == 0
+    assert searched("said") == ("prompt", "prompt")
+    assert call(usual, "--strategy", "noise", "--out", "asked").exit_code == 0
+    assert searched("asked") == ("noise", "noise")
+    for number, given in enumerate((usual, stack.load(usual))):
+        assert searched(rf.generate(PROMPT, images=3, stack=given, out=str(number)).run) == ("prompt", "prompt")
+    refused = call(wrong)
+    assert refused.exit_code == 2
+    assert "'promt'" in refused.stderr
+    assert stack.read("scenes").defaults.strategy == "reflection"
 
 
 def test_python_takes_the_same(tiny):

@@ -74,7 +74,7 @@ def count(event):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-rf.generate(sys.argv[1], images=8, seed=7, out=sys.argv[3], on_event=count)
+rf.generate(sys.argv[1], strategy="noise", images=8, seed=7, out=sys.argv[3], on_event=count)
 """
 
 
@@ -120,7 +120,7 @@ def share_right(tmp_path, prompts, images):
     """Return the share of pictures that satisfy their prompts by judge B."""
     right = []
     for number, prompt in enumerate(prompts):
-        result = rf.generate(prompt, images=images, seed=11, out=tmp_path / str(number))
+        result = rf.generate(prompt, strategy="noise", images=images, seed=11, out=tmp_path / str(number))
         with RunDirectory.read(result.run) as run:
             right += [judge(run.image(step.candidate.image), parse(prompt)).correct for step in result.steps]
     return float(np.mean(right))

@@ -26,9 +26,11 @@ PromptsFile = Annotated[
     typer.Option("--prompts", metavar="FILE", help="A text file with one prompt per line; # begins a remark."),
 ]
 Strategy = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="NAME|PATH", help="The search method: noise, prompt, reflection, release, another, or a strategy file."
+        metavar="NAME|PATH",
+        help="The search method: noise, prompt, reflection, release, another, or a strategy file; absent: the stack's, "
+        "reflection for scenes, noise where a stack names none.",
     ),
 ]
 Images = Annotated[
@@ -87,7 +89,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and
 def generate(
     prompts: Prompts = None,
     prompts_file: PromptsFile = None,
-    strategy: Strategy = "noise",
+    strategy: Strategy = None,
     images: Images = None,
     width: Width = None,
     drafts: Drafts = None,

@@ -130,7 +130,7 @@ def _painter(stack: str) -> Painter:
     from reflectionflow.request import Request, carry_out, plan
 
     def paint(prompts: Sequence[str], images: int, seed: int, folder: Path) -> None:
-        planned = plan(Request(tuple(prompts), images=images, seed=seed, stack=stack, out=folder))
+        planned = plan(Request(tuple(prompts), "noise", images=images, seed=seed, stack=stack, out=folder))
         with progress.shown(planned.folder, images * len(planned.searches)) as consumer:
             carry_out(planned, consumer)
 
