@@ -213,6 +213,27 @@ def test_every_step_and_process_draws_other_data():
     assert step_rng(1, 7, 2).integers(2**40) == step_rng(1, 7, 2).integers(2**40)
 
 
+def test_a_checkpoint_between_two_reports_does_not_make_steps_look_slow(monkeypatch):
+    import torch
+    from accelerate import Accelerator
+
+    from reflectionflow.tuning import loop
+    from reflectionflow.tuning.config import RunSection
+
+    now, told = [0.0], []
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    run = RunSection(steps=40, batch=1, output="none", state="none", log_every=10)
+    log = loop._Log(Accelerator(cpu=True), run, [], told.append)
+    for step in range(40):
+        now[0] += 60.0 if step == 0 else 1.0  # the first step compiles
+        log.add(step, torch.tensor(0.5), {})
+        if step % 4 == 3:
+            log.flush()  # as a checkpoint does
+    assert [item.step for item in told] == [1, 11, 21, 31, 40]
+    assert [item.seconds_per_step for item in told] == [60.0, 1.0, 1.0, 1.0, 1.0]
+    assert told[1].seconds_left == 29.0
+
+
 def test_the_learning_rate_rises_linearly_and_falls_to_its_final_share():
     section = OptimiserSection(learning_rate=1.0, warmup=10, final=0.1)
     assert learning_rate(section, 0, 100) == pytest.approx(0.1)

@@ -292,17 +292,19 @@ class _Log:
         self._accelerator, self._run, self._losses, self._report = accelerator, run, losses, report
         self._pending: list[torch.Tensor] = []
         self._since, self._pace = time.perf_counter(), 0.0
+        self._steps, self._reports = 0, 0
 
     def add(self, step: int, loss: torch.Tensor, numbers: Mapping[str, torch.Tensor]) -> None:
         """Keep a loss; log and report at every `log_every`-th step and at the first."""
         self._pending.append(loss)
+        self._steps += 1
         if step % self._run.log_every and step + 1 < self._run.steps:
             return
-        count = len(self._pending)
         self.flush()
-        spent = (time.perf_counter() - self._since) / count
-        self._since = time.perf_counter()
-        self._pace = spent if not self._pace else 0.8 * self._pace + 0.2 * spent
+        spent = (time.perf_counter() - self._since) / self._steps
+        self._since, self._steps, self._reports = time.perf_counter(), 0, self._reports + 1
+        # The first report is often of a step that compiled, and says nothing of the others.
+        self._pace = spent if self._reports <= 2 else 0.8 * self._pace + 0.2 * spent
         shown = {name: float(value) for name, value in numbers.items()}
         self._accelerator.log({"loss": self._losses[-1], "seconds per step": spent, **shown}, step=step)
         left = self._pace * (self._run.steps - step - 1)
