@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reflectionflow import roles, stack
-from reflectionflow.errors import ConfigError, MisuseError
+from reflectionflow.errors import MisuseError
 from reflectionflow.report.files import Book, book_of, run_id, slug
 from reflectionflow.runs import RunDirectory, RunSpec
 from reflectionflow.runtime import (
@@ -179,16 +179,13 @@ def _require(problems: Sequence[str]) -> None:
 
 
 def _settled(request: Request) -> Request:
-    """Return the request with a strategy: its own, the stack's, or noise. Faults of the stack are told later."""
+    """Return the request with a strategy: its own, the stack's, or noise."""
     if request.strategy is not None:
         return request
     if isinstance(request.stack, roles.Stack):
         usual = request.stack.strategy
     else:
-        try:
-            usual = stack.examine(request.stack).plan.defaults.strategy
-        except (ConfigError, MisuseError):
-            usual = None
+        usual = stack.examine(request.stack).plan.defaults.strategy
     return replace(request, strategy=usual or NOISE)
 
 

@@ -154,6 +154,9 @@ def test_a_stack_says_what_is_done_when_nobody_names_a_strategy(tmp_path, tiny):
     refused = call(wrong)
     assert refused.exit_code == 2
     assert "'promt'" in refused.stderr
+    misspelled = call("scnes", "--drafts", "2")
+    assert misspelled.exit_code == 2
+    assert "there is no stack 'scnes'" in misspelled.stderr, "not that noise takes no drafts"
     assert stack.read("scenes").defaults.strategy == "reflection"
 
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reflectionflow import stack
 from reflectionflow.genref.refine import keeps
 from reflectionflow.models.qwen_vl import SHIPPED, QwenVL, ScenesVlmOptions
 from reflectionflow.models.scenes_refiner import SPEC, checked
-from reflectionflow.roles import RefineRequest
+from reflectionflow.roles import RefineRequest, Role
 from reflectionflow.scenes.prompts import parse, suite
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.splits import Split
@@ -44,6 +45,10 @@ def test_a_failure_stays_a_failure():
 @given(st.text(max_size=60))
 def test_whatever_is_written_the_requirements_are_kept(text):
     assert keeps(parse(PROMPT), checked(PROMPT, RefinedPrompt("id", "model", text)).text)
+
+
+def test_the_stack_scenes_refines_with_it():
+    assert [part.model for part in stack.read("scenes").parts if part.role is Role.REFINER] == ["scenes-refiner"]
 
 
 @pytest.mark.trained

@@ -86,7 +86,7 @@ def test_the_releases_numbers():
     release = strategy("release")
     options = dict(release.options)
     assert release.name == "reflection"
-    assert (options["width"], options["drafts"], options["parent"]) == (2, 32, "latest")
+    assert (options["width"], options["drafts"], options["parent"], options["rank"]) == (2, 32, "latest", "score")
     assert release.images == options["drafts"] + 16 * options["width"]
     assert release.needs == {Role.CORRECTOR, Role.REFLECTOR, Role.REFINER}
 
