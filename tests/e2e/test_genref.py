@@ -25,6 +25,7 @@ def journaled(folder):
     counts = {}
     for run in sorted((folder / "runs").iterdir()):
         with RunDirectory.read(run) as found:
+            assert {item.result.strategy for item in found.results()} == {"noise"}, "a pool is of first drafts"
             counts[run.name] = found.journal.count()
     return counts
 
