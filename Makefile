@@ -14,7 +14,7 @@ IMAGES ?= 16
 LIMIT ?= 25
 COMPOSITE ?= 100
 SEEDS ?= 2
-PICK_BY ?= scenes-vlm
+PICK_BY ?= scenes-vlm,scenes-reward,scenes-clip
 OUT ?= paper
 SHARDS := 'data.shards=["$(GENREF)","$(GENREF)-edits","$(GENREF)-retouches"]'
 

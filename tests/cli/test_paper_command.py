@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from tests.support.stacks import PLUGINS, tiny_stack
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -30,7 +34,9 @@ def run(tmp_path, monkeypatch):
         (["--stack", "scened"], "did you mean 'scenes'?"),
         (["--stack", "scenes-oracle"], "labelled training data"),
         (["--pick-by", "nobody"], "--pick-by nobody: no model is called 'nobody'"),
-        (["--pick-by", "scenes-vlm"], "is the verifier of the search"),
+        (["--pick-by", "scenes-parts"], "is the verifier of the search"),
+        (["--pick-by", "scenes-parts", "--dry-run"], "is the verifier of the search"),
+        (["--reflect-by", "scenes-planner", "--dry-run"], "is the reflector of the search"),
         (["--reflect-by", "nobody"], "--reflect-by nobody: no model is called 'nobody'"),
         (["--genref", "nowhere"], "nowhere"),
     ],
@@ -40,6 +46,13 @@ def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, argument
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_makefiles_own_verifiers_beside_the_searchs_are_accepted(run):
+    [names] = re.findall(r"^PICK_BY \?= (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    done = run("--per-tag", "1", "--composite", "1", "--images", "2", "--pick-by", names, "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    assert all(f"--pick-by {name}: " in done.stderr for name in names.split(","))
 
 
 def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):

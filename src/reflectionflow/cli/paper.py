@@ -132,6 +132,7 @@ def paper(
     from reflectionflow.evaluation.paper.reflecting import critics
     from reflectionflow.evaluation.paper.writing import PAGE
     from reflectionflow.evaluation.planning import Asked, plan
+    from reflectionflow.stack import read
 
     models = models_of(stack, dry_run=dry_run)
     suite = benchmark or (Suite.GENEVAL if models.generator.capabilities.words is None else Suite.SCENES)
@@ -153,6 +154,9 @@ def paper(
     planned = plan(asked, judge_of(asked.benchmark, networks, dry_run=dry_run))
     names, others = _names(pick_by), None if reflect_by is None else _names(reflect_by)
     if dry_run:
+        if not read(stack).missing():  # else stand-ins are counted, which say nothing of whom they stand for
+            pickers(names, planned)
+            critics(others, planned)
         tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
         for sentence in (*_further(planned, names, others, control), *compared.left_out):
             tell(sentence)

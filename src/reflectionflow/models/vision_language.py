@@ -94,30 +94,50 @@ class VisionLanguage:
 
     def inputs(self, asks: Sequence[Ask]) -> dict[str, torch.Tensor]:
         """Return what the model takes for these questions, padded on the left."""
-        import torch
-
         pixels, grid, places = self.seen([ask.image for ask in asks])
         rows = [self.spelled(ask, count) for ask, count in zip(asks, places, strict=True)]
-        longest = max(map(len, rows))
-        padding = int(self.words.pad_token_id)
+        device = self.device
+        return {
+            **self._padded(rows),
+            "pixel_values": pixels.to(device, self.model.dtype),
+            "image_grid_thw": grid.to(device),
+        }
+
+    def _padded(self, rows: Sequence[list[int]]) -> dict[str, torch.Tensor]:
+        """Return token ids of unequal length as the model takes them, padded on the left."""
+        import torch
+
+        longest, padding = max(map(len, rows)), int(self.words.pad_token_id)
         ids = torch.tensor([[padding] * (longest - len(row)) + row for row in rows])
         attended = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        device, dtype = self.device, self.model.dtype
+        device = self.device
         return {
             "input_ids": ids.to(device),
             "attention_mask": attended.to(device),
             "mm_token_type_ids": (ids == self.image_token).int().to(device),
-            "pixel_values": pixels.to(device, dtype),
-            "image_grid_thw": grid.to(device),
         }
 
     def first_token(self, asks: Sequence[Ask]) -> tuple[torch.Tensor, list[int]]:
-        """Return the probabilities of each answer's first token, float32 [n, vocabulary], and the tokens read."""
+        """Return the probabilities of each answer's first token, float32 [n, vocabulary], and the tokens read.
+
+        A picture that several questions share (the same object) goes through the vision tower once.
+        """
         import torch
 
-        given = self.inputs(asks)
+        images = list({id(ask.image): ask.image for ask in asks}.values())
+        number = {id(image): place for place, image in enumerate(images)}
+        which = [number[id(ask.image)] for ask in asks]
+        pixels, grid, places = self.seen(images)
+        given = self._padded([self.spelled(ask, places[one]) for ask, one in zip(asks, which, strict=True)])
+        grid = grid.to(self.device)
         with torch.inference_mode():
-            logits = self.model(**given, logits_to_keep=1, use_cache=False).logits[:, -1]
+            pixels = pixels.to(self.device, self.model.dtype)
+            seen = self.model.model.get_image_features(pixels, grid, return_dict=True)
+            seen.pooler_output = tuple(seen.pooler_output[one] for one in which)
+            logits = self.model(
+                **given, image_grid_thw=grid[which], mm_encoder_outputs={"image": seen}, logits_to_keep=1,
+                use_cache=False,
+            ).logits[:, -1]  # fmt: skip
         return logits.float().softmax(-1).cpu(), given["attention_mask"].sum(1).tolist()
 
     def write(self, asks: Sequence[Ask], longest: int) -> list[Written]:
