@@ -17,7 +17,7 @@ from itertools import islice, zip_longest
 import numpy as np
 from PIL import Image
 
-from reflectionflow.geneval import Metadata, decide
+from reflectionflow.geneval import Metadata
 from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
@@ -65,7 +65,7 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
     if len(picture.graph) > MOST_OBJECTS:
         drops["too many objects are seen"] += 1
         return
-    if not decide(metadata, picture.found).correct:
+    if not passes(metadata, picture.graph):
         edits = repair(metadata, picture.graph).edits
         target = led_to(edits, graph_of_things(things_of(picture.graph)))
         if not edits or not passes(metadata, target) or not allowed(Scene(things_of(target))):
