@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
+from reflectionflow.tuning.words import load_encoder, save_encoder
 
 ROOT = Path(__file__).parents[2]
 SUICIDE = """
@@ -108,7 +110,11 @@ def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config)
         build = ["genref", "build", "--source", "editing", "--triplets", "12", "--out", str(tmp_path / "genref")]
         assert CliRunner().invoke(app, build).exit_code == 0
         changes |= {"base.checkpoint": SHIPPED, "base.start": SHIPPED, "data.shards": tmp_path / "genref"}
-        changes["base.words"] = SHIPPED.parent / "corrector"
+        words = load_encoder(SHIPPED)
+        with torch.no_grad():
+            words.shared.weight.mul_(1.1)
+        save_encoder(words, tmp_path / "words")
+        changes["base.words"] = tmp_path / "words"
     alone = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     done = subprocess.run(
         [
@@ -121,6 +127,8 @@ def test_two_processes_share_a_batch_and_save_one_model(tmp_path, stage, config)
     assert len(json.loads((tmp_path / "state" / "step-4" / "losses.json").read_text())) == 4
     assert (tmp_path / "state" / "step-4" / "random_states_1.pkl").is_file(), "the second process took part"
     assert list((tmp_path / "model").rglob("diffusion_pytorch_model.safetensors"))
+    if stage == "corrector":
+        assert (tmp_path / "model" / "text_encoder_2" / "model.safetensors").is_file(), "it has a T5 of its own"
     assert done.stderr.count("Training the") == done.stderr.count("Saved to") == 1
     assert done.stderr.count("shards read") == (stage == "corrector")
     assert done.stderr.count("4 of 4 steps") == 1
