@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import write_manifest
 from reflectionflow.scenes.claims import draw_claims
 from reflectionflow.scenes.splits import Split
@@ -223,8 +224,9 @@ def save(program: ClipProgram, output: Path) -> None:
     scale = float(program.model.logit_scale.detach().exp())
     bias = float(program.judge.get_parameter("bias").detach())
     output.mkdir(parents=True, exist_ok=True)
-    program.model.to("cpu", torch.bfloat16).save_pretrained(output, safe_serialization=True)
-    program.words.save_pretrained(output)
+    with quiet("transformers"):
+        program.model.to("cpu", torch.bfloat16).save_pretrained(output, safe_serialization=True)
+        program.words.save_pretrained(output)
     # transformers loads in the dtype a configuration names; a CPU judges in float32.
     file = output / "config.json"
     data = json.loads(file.read_text("utf-8")) | {"dtype": "float32"}
