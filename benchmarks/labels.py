@@ -7,8 +7,9 @@
 
 `mixed`: `verdicts.json` says of every number whether the picture satisfies its prompt, `objects.json` which objects
 were seen, each as "red star"; `verdicts-again.json` and `objects-again.json` repeat some of them by another viewer.
-Printed are, per tag, how often A and B agree with the verdicts and in which direction they err, the agreement of A with
-B and of the two viewers, and per detector the objects missed and invented and the colours named differently, by class.
+Printed are, per tag, how often A and B agree with the verdicts and in which direction they err, the same for counts
+when less sure detections are counted too, the agreement of A with B and of the two viewers, and per detector the
+objects missed and invented and the colours named differently, by class.
 Intervals are 95 % Wilson.
 """
 
@@ -24,13 +25,14 @@ from PIL import Image
 from contact_sheets import cut
 from reflectionflow.evaluation import scenes_judge
 from reflectionflow.evaluation.intervals import Share
-from reflectionflow.geneval import Detection, Metadata, decide
+from reflectionflow.geneval import COUNTING, Detection, Metadata, Options, decide
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.scenes.prompts import TAGS, parse
 from reflectionflow.scenes.words import COLORS, OBJECTS
 
 Found = dict[str, list[Detection]]
 SURE = 0.3
+COUNTED_FROM = (0.3, 0.5, 0.7, 0.9)
 
 
 def shown(hits: int, trials: int) -> str:
@@ -87,6 +89,20 @@ def objects_table(title: str, told: dict[int, list[str]], found: dict[int, Found
     print(f"| all | {total[0]} | {shown(total[1], total[0])} | {total[2]} | {shown(total[3], total[4])} |")
 
 
+def thresholds(verdicts: dict[int, bool], asked: dict[int, Metadata], found: dict[str, dict[int, Found]]) -> None:
+    """Print how often each detector agrees about counts when detections count from other confidences on."""
+    counts = [number for number in verdicts if asked[number].tag == COUNTING]
+    print("\n**Counts, by the least confidence that is counted (GenEval's is 0.9)**\n")
+    print("| | agree | only the viewer says yes | only the detector says yes |\n|---|---|---|---|")
+    for name, seen in found.items():
+        for least in COUNTED_FROM:
+            options = Options(counting_threshold=least)
+            told = {number: decide(asked[number], seen[number], options=options).correct for number in counts}
+            more = sum(verdicts[number] and not told[number] for number in counts)
+            less = sum(told[number] and not verdicts[number] for number in counts)
+            print(f"| {name}, {least} | {shown(len(counts) - more - less, len(counts))} | {more} | {less} |")
+
+
 def detected(pictures: dict[int, Image.Image]) -> dict[str, dict[int, Found]]:
     """Return what A and B see."""
     oracle = OracleVerifier(OracleOptions())
@@ -110,6 +126,7 @@ def mixed(folder: Path) -> None:
     decided = {name: passing(seen) for name, seen in found.items()}
     for name in found:
         agreement(f"The viewer, and detector {name}", verdicts, decided[name], tags)
+    thresholds(verdicts, asked, found)
     agreement("Detector A, and detector B", decided["A"], decided["B"], tags)
     agreement("The viewer, and a second viewer", verdicts, read(folder / "verdicts-again.json"), tags)
     for name, seen in found.items():

@@ -39,6 +39,8 @@ def run(tmp_path, monkeypatch):
         (["--reflect-by", "scenes-planner", "--dry-run"], "is the reflector of the search"),
         (["--reflect-by", "nobody"], "--reflect-by nobody: no model is called 'nobody'"),
         (["--genref", "nowhere"], "nowhere"),
+        (["--genref", "nowhere", "--dry-run"], "nowhere"),
+        (["--control", "scenes-flux", "--dry-run"], "is the generator of the search"),
     ],
 )
 def test_a_mistake_is_one_message_and_nothing_is_written(run, tmp_path, arguments, said):

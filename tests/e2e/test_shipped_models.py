@@ -160,6 +160,13 @@ def test_two_prompts_have_different_pooled_vectors_and_no_word_is_unknown():
             assert pipe.tokenizer_2.unk_token_id not in pipe.tokenizer_2(metadata.prompt).input_ids
 
 
+def test_all_weights_together_stay_below_thirty_megabytes_and_each_file_below_fifteen():
+    sizes = [file.stat().st_size for file in SHIPPED.parent.rglob("*.safetensors")]
+    assert len(sizes) >= 10
+    assert sum(sizes) < 30e6
+    assert max(sizes) < 15e6
+
+
 def test_a_word_the_generator_does_not_know_is_refused_before_anything_loads(tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "reflectionflow", "generate", "a photo of a zebra"],

@@ -41,8 +41,8 @@ from reflectionflow.cli.group import tell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reflectionflow.evaluation.paper import Beside
     from reflectionflow.evaluation.planning import Plan
-    from reflectionflow.genref.stats import Statistics
 
 
 class Suite(StrEnum):
@@ -126,10 +126,7 @@ def paper(
     continues an interrupted one. What the stack cannot play is left out and said.
     """
     from reflectionflow.evaluation.benchmarks import benchmark as find
-    from reflectionflow.evaluation.paper import Beside, chosen, lineup, make, nobody
-    from reflectionflow.evaluation.paper.control import control_of
-    from reflectionflow.evaluation.paper.picking import pickers
-    from reflectionflow.evaluation.paper.reflecting import critics
+    from reflectionflow.evaluation.paper import chosen, lineup, make, nobody
     from reflectionflow.evaluation.paper.writing import PAGE
     from reflectionflow.evaluation.planning import Asked, plan
     from reflectionflow.stack import read
@@ -155,18 +152,12 @@ def paper(
     names, others = _names(pick_by), None if reflect_by is None else _names(reflect_by)
     if dry_run:
         if not read(stack).missing():  # else stand-ins are counted, which say nothing of whom they stand for
-            pickers(names, planned)
-            critics(others, planned)
+            _beside(names, others, genref, control, planned)
         tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
         for sentence in (*_further(planned, names, others, control), *compared.left_out):
             tell(sentence)
         return
-    beside = Beside(
-        pickers=pickers(names, planned),
-        critics=critics(others, planned),
-        dataset=_dataset(genref),
-        control=None if control is None else control_of(control, planned),
-    )
+    beside = _beside(names, others, genref, control, planned)
     passed: dict[str, Any] = {
         "command": "paper",
         "stack": stack,
@@ -210,11 +201,22 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _dataset(folder: Path | None) -> Statistics | None:
-    """Return the numbers of a data set, read before anything is painted."""
+def _beside(
+    pick_by: list[str], reflect_by: list[str] | None, genref: Path | None, control: str | None, planned: Plan
+) -> Beside:
+    """Return what the user names beside the evaluation, refused or read before anything is painted."""
+    from reflectionflow.evaluation.paper import Beside
+    from reflectionflow.evaluation.paper.control import control_of
+    from reflectionflow.evaluation.paper.picking import pickers
+    from reflectionflow.evaluation.paper.reflecting import critics
     from reflectionflow.genref.stats import statistics
 
-    return None if folder is None else statistics(folder)
+    return Beside(
+        pickers=pickers(pick_by, planned),
+        critics=critics(reflect_by, planned),
+        control=None if control is None else control_of(control, planned),
+        dataset=None if genref is None else statistics(genref),
+    )
 
 
 def _further(planned: Plan, pick_by: list[str], reflect_by: list[str] | None, control: str | None) -> Iterator[str]:

@@ -2,10 +2,9 @@
 
 "A photo of a red star and a blue heart" becomes three questions: that one, "a photo of a red star" and "a photo of a
 blue heart"; questions about parts are what TIFA (arXiv 2303.11897) and the Davidsonian Scene Graph (arXiv 2310.18235)
-judge by. The score is the geometric mean of P(yes), on the scale of one question. A model answers short questions
-more surely than long ones: with the whole prompt alone a picture that lacks one of four objects scores nearly as high
-as one that has them all. Places are asked for with the whole prompt only; asked for one by one they added nothing
-(docs/log.md). Prompts outside the grammar of Scenes, and those of one object, are one question.
+judge by. The score is the geometric mean of P(yes), on the scale of one question. On corrections of composites and of
+two coloured objects it orders right and wrong pictures better than the whole prompt alone; asking for each place too
+added nothing (docs/log.md). Prompts outside the grammar of Scenes, and those of one object, are one question.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class VisionLanguage:
         grid = grid.to(self.device)
         with torch.inference_mode():
             pixels = pixels.to(self.device, self.model.dtype)
-            seen = self.model.model.get_image_features(pixels, grid, return_dict=True)
+            seen = self.model.get_image_features(pixels, grid, return_dict=True)
             seen.pooler_output = tuple(seen.pooler_output[one] for one in which)
             logits = self.model(
                 **given, image_grid_thw=grid[which], mm_encoder_outputs={"image": seen}, logits_to_keep=1,

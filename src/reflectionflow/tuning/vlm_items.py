@@ -85,7 +85,7 @@ class Known:
         image: RGB.
         graph: Its objects.
         prompt: What it was painted for, when that is a prompt of the grammar.
-        passed: Whether it satisfies that prompt by GenEval's rules.
+        passed: Whether it satisfies that prompt by GenEval's rules, counting what the graph holds.
         sure: Whether all its objects are beyond doubt, so that they can be counted.
     """
 

@@ -34,7 +34,7 @@ HELD_OUT = 10
 """One prompt in this many is kept for validation."""
 COUNTED = Options(counting_threshold=LEAST)
 """How labels count: what the graph of a picture shows. GenEval counts detections of 0.9 and more; of generated pictures
-detector A is seldom that sure, and refused 12 of the 43 counts that a viewer had labelled right (docs/log.md)."""
+detector A is seldom that sure: of 43 counts labelled by a viewer it refused 12 that he called right (docs/log.md)."""
 
 
 @dataclass(frozen=True)
