@@ -6,9 +6,9 @@ First, on drafts of the shipped generator for captions of scenes that no trainin
 the prompt leaves open, or that it supports too; is it carried out (per verb), do objects that it does not name keep
 class, colour and box (intersection over union at least 0.5)? Second, on drafts of the validation suite that judge B
 fails: how many pass after one correction with the teacher's reflection, against new noise for the same prompt, no
-reflection, another picture's reflection for the same prompt, and the reflection without the picture. The teacher reads
-pictures with detector A, so that no number is judged by who wrote the reflection. Intervals: Wilson for shares, paired
-bootstrap over prompts for differences.
+reflection, another picture's reflection for the same prompt, and the reflection without the picture; and how many of
+its edits are carried out, by how many there are at once. The teacher reads pictures with detector A, so that no number
+is judged by who wrote the reflection. Intervals: Wilson for shares, paired bootstrap over prompts for differences.
 """
 
 from __future__ import annotations
@@ -178,9 +178,19 @@ def use(painter: Painter, per_tag: int, seed: int) -> dict[str, Share | Estimate
         mine = tags == tag
         for arm in ARMS[:2]:
             found[f"passes after {arm}, {tag}"] = Share(int(passed[arm][mine].sum()), int(mine.sum()))
+    found |= together([(row[2], row[3]) for row in rows], painted["correction"])
     for arm in ARMS[1:]:
         found[f"correction - {arm}"] = _difference(passed["correction"], passed[arm], groups, seed)
     return found
+
+
+def together(asked: Sequence[tuple[Image.Image, str]], painted: Sequence[Image.Image]) -> dict[str, Share]:
+    """Measure how many edits of (picture, reflection) are carried out, by how many a reflection has."""
+    hits = defaultdict(list)
+    for (image, said), result in zip(asked, painted, strict=True):
+        edits, before, after = [parse_edit(text) for text in said.split(JOIN)], seen(image), seen(result)
+        hits[len(edits)] += [edit is not None and carried_out(edit, before, after) for edit in edits]
+    return {f"obedience, {n} edits at once": Share(sum(some), len(some)) for n, some in sorted(hits.items())}
 
 
 def _other(rows: Sequence[tuple[int, object, Image.Image, str, int]], number: int) -> str:

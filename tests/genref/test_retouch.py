@@ -62,22 +62,30 @@ def test_a_picture_that_fails_its_prompt_gives_its_repair_and_an_edit_that_says_
     assert fixed.provenance["retouched"]["candidate"] == picture.candidate
     shown = graph_of_things(things_of(picture.graph))
     for pair in (edited, *more):
-        assert (pair.provenance["verb"] == retouch.SEVERAL) == (len(pair.edits) > 1)
+        if pair.provenance["verb"] != "repair":
+            assert (pair.provenance["verb"] == retouch.SEVERAL) == (len(pair.edits) > 1)
         if len(pair.edits) == 1:
             assert carried_out(parse_edit(pair.edits[0]), shown, pair.enhanced_graph)
 
 
-def test_pictures_are_also_edited_in_two_and_three_ways_at_once(tmp_path):
+def test_pictures_are_also_edited_in_several_ways_at_once(tmp_path):
+    picture = pictured(tmp_path, "a photo of a red star", STAR, HEART, RING)
+    numbers = Counter(len(pair.edits) for seed in range(30) for pair in pairs_of(picture, seed=seed))
+    assert set(numbers) >= {1, 2, 3, 4}
+    assert numbers[1] > numbers[3] > numbers[5]
+    assert sum(numbers.values()) < 2 * sum(count for number, count in numbers.items() if number > 1)
+
+
+def test_a_picture_that_passes_gives_edits_and_repairs_for_other_prompts(tmp_path):
     picture = pictured(tmp_path, "a photo of a red star", STAR, HEART)
-    numbers = Counter(len(pair.edits) for seed in range(20) for pair in pairs_of(picture, seed=seed))
-    assert set(numbers) == {1, 2, 3}
-    assert numbers[1] > numbers[2] > numbers[3]
-
-
-def test_a_picture_that_passes_gives_edits_alone(tmp_path):
-    for pair in pairs_of(pictured(tmp_path, "a photo of a red star", STAR, HEART)):
-        assert pair.provenance["verb"] in {*retouch.VERBS, retouch.SEVERAL}
-        assert 1 <= len(pair.edits) <= len(retouch.SHARES)
+    found = [pair for seed in range(5) for pair in pairs_of(picture, seed=seed)]
+    repairs = [pair for pair in found if pair.provenance["verb"] == "repair"]
+    assert 0 < len(repairs) < len(found)
+    for pair in repairs:
+        assert pair.prompt != picture.prompt
+        assert passes(parse(pair.prompt), pair.enhanced_graph)
+        assert not passes(parse(pair.prompt), pair.flawed_graph)
+    assert all(pair.provenance["verb"] in {*retouch.VERBS, retouch.SEVERAL} for pair in found if pair not in repairs)
 
 
 def test_the_target_shows_what_is_wanted_on_the_same_ground(tmp_path):
@@ -170,11 +178,22 @@ def test_what_gives_no_pair_is_counted_with_its_reason(tmp_path):
     assert drops == {"too many objects are seen": 1}
     noun, color = sorted(held_out_colors())[0]
     picture = pictured(tmp_path, f"a photo of a {color} {noun}", STAR)
-    assert all(pair.provenance["verb"] != "repair" for pair in pairs_of(picture, drops=drops))
+    assert all(pair.prompt != picture.prompt for pair in pairs_of(picture, drops=drops))
     assert drops["the repair is empty, cannot be said, or shows what training must not see"] == 1
+    drops.clear()
     empty = pictured(tmp_path, "a photo of a red star")
     assert [pair.provenance["verb"] for pair in pairs_of(empty, drops=drops)] == ["repair"]
     assert drops["the picture does not allow the edit"] == retouch.EDITS
+
+
+def test_counts_of_objects_that_are_seen_less_surely_need_no_repair(tmp_path):
+    # GenEval counts from 0.9 on, which generated pictures seldom reach: "list two stars, add a star" taught nonsense.
+    picture = pictured(tmp_path, "a photo of two stars", STAR, replace(STAR, x=96.0, y=96.0))
+    unsure = {noun: [replace(item, score=0.5) for item in items] for noun, items in picture.found.items()}
+    picture, drops = replace(picture, found=unsure, graph=graph_of(unsure, SIDE)), Counter()
+    found = [(pair.provenance["verb"], pair.prompt) for pair in pairs_of(picture, drops=drops)]
+    assert ("repair", picture.prompt) not in found
+    assert not [reason for reason in drops if reason.startswith(("the repair", retouch.CROWDED))]
 
 
 @dataclass

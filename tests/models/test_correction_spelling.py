@@ -8,10 +8,12 @@ from PIL import Image
 
 from reflectionflow.errors import CheckpointError
 from reflectionflow.models.condition.options import RELEASE
-from reflectionflow.models.corrector import SPEC, CorrectorOptions, FluxCorrector
+from reflectionflow.models.corrector import SPEC, CorrectorOptions, FluxCorrector, ScenesCorrectorOptions
 from reflectionflow.models.loading import quiet
-from reflectionflow.prompts.correction import Spelling, clip_text, correction_text
+from reflectionflow.prompts.correction import Spelling, clip_text, correction_text, fitted
 from reflectionflow.roles import PaintRequest
+from reflectionflow.scenes.tokenizers import t5_tokenizer
+from reflectionflow.scenes.words import COLORS
 from reflectionflow.types import Recipe
 from tests.support.tiny import tiny_generator
 
@@ -108,3 +110,20 @@ def test_a_corrector_is_named_once(base, tmp_path):
     for wrong in ({}, {"corrector": tmp_path, "corrector_hub": "a/b"}):
         with pytest.raises(ValueError, match="either a corrector"):
             options(base, **wrong)
+
+
+def test_of_a_reflection_that_is_too_long_whole_edits_are_left_out_as_in_tuning():
+    # It was cut amid a sentence once: "replace the green cross with a", which says to put something there.
+    corrector = FluxCorrector(ScenesCorrectorOptions())
+    edits = [f"replace the {color} cross with a {color} star" for color in COLORS]
+    prompt, parent = "a photo of a red star", Image.new("RGB", (128, 128), "gray")
+    length = corrector.layout(Recipe(corrector.name, prompt, 1, 128, 128, 2, 3.5, "0", ". ".join(edits)))[-1]
+    kept, lost = fitted(t5_tokenizer(), prompt, ". ".join(edits), length)
+    assert 0 < lost < len(edits)
+    told = [". ".join(edits), ". ".join(edits[: len(edits) - lost])]
+    assert kept == correction_text(prompt, told[1])
+    pictures = [
+        corrector.generate([PaintRequest(Recipe(corrector.name, prompt, 1, 128, 128, 2, 3.5, "0", said), parent)])[0]
+        for said in told
+    ]
+    assert np.array_equal(*(np.asarray(picture.image) for picture in pictures))

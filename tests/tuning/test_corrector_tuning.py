@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tarfile
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from reflectionflow.genref.index import index_of, readable
 from reflectionflow.genref.shards import Triplet, read_manifest, read_triplets, shards_of, write_shards
 from reflectionflow.models.corrector import SPEC, CorrectorOptions, FluxCorrector
 from reflectionflow.models.flux import FluxGenerator, FluxOptions, read_details
+from reflectionflow.prompts.correction import fitted
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
@@ -34,7 +36,6 @@ from reflectionflow.tuning.triplets import (
     Pixels,
     TripletData,
     TripletSection,
-    fitted,
     mixture,
     readable_triplets,
     same_crop,
@@ -405,6 +406,31 @@ def test_batches_of_short_texts_hold_short_texts_only(base, shards):
     seen = [data.batch(step, step_rng(1, step), 4) for step in range(12)]
     assert {batch["t5"].shape[1] for batch in seen} == {24, 64}
     assert all(int(batch["cut"]) == 0 for batch in seen)
+
+
+def test_the_corrector_of_scenes_sees_as_many_edits_at_once_as_failed_prompts_need(base, tmp_path):
+    # Nineteen in twenty of its batches once held only what fits 32 tokens: hardly ever more than two edits.
+    edits = (
+        "add a red star left of the blue heart",
+        "move the blue heart above the red star",
+        "change the color of the moon from black to green",
+        "replace the pink ring with a yellow tree",
+    )
+    picture = Image.new("RGB", (128, 128), "red")
+    triplets = [
+        Triplet(f"{n}", picture, picture, ". ".join(edits[: n % 4 + 1]), "a photo of a red star", "editing", {})
+        for n in range(16)
+    ]
+    write_shards(triplets, tmp_path / "shards", {})
+    asked = tomllib.loads(Path("configs/tuning/scenes.toml").read_text("utf-8"))["data"]
+    given = {name: asked[name] for name in ("paddings", "short") if name in asked}
+    section = TripletSection(shards=str(tmp_path / "shards"), size=128, drop_text=0.0, drop_reflection=0.0, **given)
+    data = TripletData(section, index_of(shards_of(tmp_path / "shards")), WORDS, 0, Pixels(128, 1))
+    batches = [data.batch(step, step_rng(1, step), 4) for step in range(60)]
+    assert {batch["t5"].shape[1] for batch in batches} == set(section.paddings)
+    assert sum(int(batch["cut"]) for batch in batches) == 0
+    told = [WORDS[1].decode(row).count(". ") + 1 for batch in batches for row in batch["t5"]]
+    assert sum(count >= 3 for count in told) > 0.25 * len(told)
 
 
 def test_prodigy_trains(base, shards, tmp_path):

@@ -21,7 +21,7 @@ from reflectionflow.models.flux import _needs as flux_needs
 from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.plugins import LocalPath, ModelSpec
-from reflectionflow.prompts.correction import Spelling, clip_text, correction_text
+from reflectionflow.prompts.correction import Spelling, clip_text, correction_text, fitted
 from reflectionflow.roles import Capabilities, Painting, PaintRequest, Role
 from reflectionflow.types import Failure, Recipe, Scalar
 
@@ -119,14 +119,15 @@ class FluxCorrector(FluxGenerator):
             padded += [padded[-1]] * (self.batch_size - len(padded))
         first = padded[0].recipe
         noise = [torch.Generator("cpu").manual_seed(request.recipe.seed) for request in padded]
+        length = self.layout(first)[-1]
         with quiet("transformers", "diffusers"):
             pictures = self._pipe(
                 [self._text(request.recipe, clip_text) for request in padded],
-                prompt_2=[self._text(request.recipe, correction_text) for request in padded],
+                prompt_2=[self._read(request.recipe, length) for request in padded],
                 condition_image=[request.parent for request in padded],
                 width=first.width, height=first.height, num_inference_steps=first.steps,
                 guidance_scale=first.guidance, generator=noise,
-                max_sequence_length=self.layout(first)[-1],
+                max_sequence_length=length,
             ).images  # fmt: skip
         return [
             Painting(request.id, picture.convert("RGB"), first.steps)
@@ -136,6 +137,11 @@ class FluxCorrector(FluxGenerator):
     def _text(self, recipe: Recipe, text: Callable[[str, str, Spelling], str]) -> str:
         """Return what an encoder reads: what `text` makes of prompt and reflection."""
         return text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""), self._spelling)
+
+    def _read(self, recipe: Recipe, length: int) -> str:
+        """Return what T5 reads, as in tuning: of a reflection that is too long, the last edits are left out."""
+        prompt, reflection = self._spelled(recipe.prompt), self._spelled(recipe.reflection or "")
+        return fitted(self._pipe.tokenizer_2, prompt, reflection, length, self._spelling)[0]
 
     @cached_property
     def _pipe(self) -> Any:

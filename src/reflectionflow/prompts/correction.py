@@ -9,6 +9,9 @@ as it was trained, so that form is an option for the release's own setting only;
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
+
+from reflectionflow.prompts.vlm import JOIN
 
 REFLECTION_MARK = "[Reflexion]"
 
@@ -31,3 +34,26 @@ def correction_text(prompt: str, reflection: str, spelling: Spelling = Spelling.
 def clip_text(prompt: str, reflection: str, spelling: Spelling = Spelling.TRAINING) -> str:
     """Return what CLIP reads: the bare prompt, or T5's text in the spelling that gives both the same."""
     return prompt if spelling is Spelling.TRAINING else correction_text(prompt, reflection, spelling)
+
+
+def fitted(
+    words: Any, prompt: str, reflection: str, length: int, spelling: Spelling = Spelling.TRAINING
+) -> tuple[str, int]:
+    """Return the correction text within `length` tokens, and how many edits it lost: the last ones first.
+
+    Where not even one edit fits beside the prompt, it is left out here, since CLIP reads it too; a prompt without edits
+    stays, however long, and is cut by the tokenizer.
+
+    Args:
+        words: T5's tokenizer.
+        prompt: What the picture should show.
+        reflection: Edits, in sentences.
+        length: Most tokens, the end token included.
+        spelling: How the two are joined.
+    """
+    edits = reflection.split(JOIN)
+    for count in range(len(edits), 0, -1):
+        text = correction_text(prompt, JOIN.join(edits[:count]), spelling)
+        if len(words(text).input_ids) <= length:
+            return text, len(edits) - count
+    return correction_text("", edits[0], spelling).strip() or prompt, len(edits) - 1

@@ -15,8 +15,7 @@ from pydantic import BeforeValidator, Field
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.index import Entry, Index, readable
 from reflectionflow.genref.shards import Triplet, shards_of
-from reflectionflow.prompts.correction import correction_text
-from reflectionflow.prompts.vlm import JOIN
+from reflectionflow.prompts.correction import fitted
 from reflectionflow.tuning.config import Section
 from reflectionflow.tuning.reports import READ, Reports
 
@@ -49,11 +48,13 @@ class TripletSection(Section):
     paddings: tuple[int, ...] = Field(
         default=(512,),
         min_length=1,
-        description="Lengths to which T5's tokens are padded, ascending; longer reflections lose their last edits.",
+        description="Lengths, ascending: T5's tokens are padded to the shortest that holds a batch; reflections longer "
+        "than all lose their last edits.",
     )
     short: float = Field(
-        default=0.6, ge=0, le=1, description="Share of the batches whose texts all fit the shortest padding."
-    )
+        default=0.6, ge=0, le=1,
+        description="Share of the batches whose texts all fit the shortest padding; others hold any.",
+    )  # fmt: skip
     cache: bool = Field(
         default=False, description="Encode every picture once, before training; for pictures of the target's size."
     )
@@ -120,20 +121,6 @@ def same_crop(triplet: Triplet, size: int, reduction: int, rng: np.random.Genera
     box = (x, y, x + size, y + size)
     small = size // reduction
     return np.asarray(good.crop(box)), np.asarray(bad.crop(box).resize((small, small), Image.Resampling.LANCZOS))
-
-
-def fitted(words: Any, prompt: str, reflection: str, length: int) -> tuple[str, int]:
-    """Return the correction text within `length` tokens, and how many edits it lost: the last ones first.
-
-    Where not even one edit fits beside the prompt, it is left out here, since CLIP reads it too; a prompt without edits
-    stays, however long, and is cut by the tokenizer.
-    """
-    edits = reflection.split(JOIN)
-    for count in range(len(edits), 0, -1):
-        text = correction_text(prompt, JOIN.join(edits[:count]))
-        if len(words(text).input_ids) <= length:
-            return text, len(edits) - count
-    return correction_text("", edits[0]).strip() or prompt, len(edits) - 1
 
 
 class Source(Protocol):
@@ -223,7 +210,9 @@ class TripletData:
             item, lost = self._fitting(self.subset(step, rng), padding, rng)
             items.append(item)
             cut += lost
-        return self.collate(items, padding) | {"cut": _tensor(cut)}
+        longest = max(len(self._t5(item.text).input_ids) for item in items)
+        holds = next((size for size in paddings if size >= longest), padding)
+        return self.collate(items, holds) | {"cut": _tensor(cut)}
 
     def _fitting(self, subset: str, padding: int, rng: np.random.Generator) -> tuple[Shown, int]:
         """Draw items of a subset until the text of one fits the padding, or patience ends and it loses edits."""

@@ -14,14 +14,17 @@ from itertools import chain, cycle, islice
 
 import numpy as np
 
+from reflectionflow.errors import MisuseError
 from reflectionflow.genref.edits import Verb, led_to, parse_edit, says_something
 from reflectionflow.genref.graph import Graph, graph_of, match, way
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import SIDE
+from reflectionflow.genref.repair import passes, repair
 from reflectionflow.genref.retouch import graph_of_things, things_of
 from reflectionflow.genref.teacher import FAR, edits_of
 from reflectionflow.scenes.captions import CaptionMix, short_caption
 from reflectionflow.scenes.claims import detections
+from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.splits import held_out_colors, held_out_pairs, held_out_relations
 from reflectionflow.scenes.words import OBJECTS
@@ -32,16 +35,26 @@ PRIORS = Priors(kind_weights=(2.0, 2.0, 6.0, 4.0, 1.0))
 VERBS = ("add", "remove", "recolour", "replace", "move")
 UNDONE = {"add": "remove", "remove": "add"}
 SEVERAL = "several"
-MOST = 12
+MOST = 8
 """Pairs of a scene with one edit."""
-TOGETHER = 8
+TOGETHER = 16
 """Pairs of a scene with several edits at once."""
-MOST_EDITS = 4
+TRIES = 4
+"""Draws for each edit of them, and for each pair: much is not possible, or cannot be said."""
+MOST_EDITS = 5
+CROWDED = replace(PRIORS, kind_weights=(0.5, 1.0, 2.0, 3.0, 6.0))
+"""Scenes of large builds: what takes several edits has several objects."""
 LAST = 100
 """Pairs at the end of scenes that are shown once: training keeps the last ones of a subset out to examine itself."""
 NEAR = 1e-6
 SMALL = 250
 """Builds of fewer triplets than twice this show a scene once."""
+MISTAKES = (0.1, 0.25, 0.3, 0.2, 0.15)
+"""How often a draft goes wrong in what each of `VERBS` does."""
+MISTAKEN = (4, 12)
+"""Least mistakes, and one more than most: some undo each other, and prompts do not say where everything stands."""
+NAMED = CaptionMix(colored=0.8, related=0.7, held_out_relations=held_out_relations())
+"""How the prompts that a scene is repaired for are worded."""
 OPEN = 0.5
 """Share of the pairs whose prompt leaves the edit open, where something stays that it can name."""
 
@@ -122,8 +135,8 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
     """Return `wanted` pairs of rendered scenes; in a small build the five verbs in turn.
 
     A large build edits each scene several times, and each edit is also undone: a picture beside many reflections cannot
-    be learnt by heart, and it needs to be drawn and encoded only once. Two of its versions differ by several edits,
-    which is what most failed prompts need.
+    be learnt by heart, and it needs to be drawn and encoded only once. Seven in ten of its pairs have several edits,
+    as most failed prompts need.
     """
     found: list[Pair] = []
     counts = Counter(dict.fromkeys(VERBS, 0))
@@ -134,10 +147,11 @@ def pairs(wanted: int, seed: int, drops: Counter[str]) -> list[Pair]:
             counts = Counter(dict.fromkeys(VERBS, 0))  # the last ones have all verbs in turn, whatever came before
         most = min(MOST, max(1, wanted // SMALL)) if left > 0 else 1
         rng = np.random.default_rng([seed, number, 11])
-        versions = [draw_scene(rng, PRIORS, held_out_colors(), held_out_pairs())]
+        priors = PRIORS if most == 1 else CROWDED
+        versions = [draw_scene(rng, priors, held_out_colors(), held_out_pairs())]
         rarest = sorted(VERBS, key=lambda verb: counts[verb])[: 1 if most == 1 else None]
         single = islice(_of_scene(versions, rarest, rng, number, drops), most)
-        several = islice(_between(versions, rng, number), 0 if most == 1 else TOGETHER)
+        several = islice(_at_once(versions, rng, number), 0 if most == 1 else TOGETHER)
         for verb, pair in islice(chain(single, several), left if left > 0 else 1):
             found.append(pair)
             counts[verb] += 1
@@ -175,13 +189,57 @@ def _of_scene(
                 yield name, pair
 
 
-def _between(versions: Sequence[Scene], rng: Rng, number: int) -> Iterator[tuple[str, Pair]]:
-    """Yield pairs of versions of a scene that differ by several edits, in a random order."""
-    for place in rng.permutation(len(versions) ** 2):
-        first, second = divmod(int(place), len(versions))
-        pair = _pair(SEVERAL, versions[first], versions[second], rng, number, range(2, MOST_EDITS + 1))
+def _at_once(versions: Sequence[Scene], rng: Rng, number: int) -> Iterator[tuple[str, Pair]]:
+    """Yield pairs with several edits at once: to repair a scene with mistakes, and a quarter about anything."""
+    for turn in range(TOGETHER * TRIES):
+        drawn = [versions[int(place)] for place in rng.integers(len(versions), size=3)]
+        scene = max(drawn, key=lambda version: len(version.things))
+        if turn % 4:
+            pair = _repaired(_mistaken(scene, rng), scene, rng, number)
+        else:
+            after = edited(scene, tuple(rng.choice(VERBS, size=int(rng.integers(2, MOST_EDITS + 1)))), rng)
+            several = range(2, MOST_EDITS + 1)
+            pair = None if after is None else _pair(SEVERAL, scene, after, rng, number, several)
         if pair is not None:
             yield SEVERAL, pair
+
+
+def edited(scene: Scene, verbs: Sequence[str], rng: Rng) -> Scene | None:
+    """Return a scene after edits; none where it does not allow one of them."""
+    found: Scene | None = scene
+    for verb in verbs:
+        drawn = (edit(verb, found, rng) for _ in range(TRIES) if found is not None)
+        found = next((after for after in drawn if after is not None), None)
+    return found
+
+
+def _mistaken(scene: Scene, rng: Rng) -> Scene:
+    """Return a scene with mistakes, as a failed draft has them."""
+    for verb in rng.choice(VERBS, size=int(rng.integers(*MISTAKEN)), p=MISTAKES):
+        after = edit(verb, scene, rng)
+        scene = after if after is not None and allowed(after) else scene
+    return scene
+
+
+def _repaired(before: Scene, wanted: Scene, rng: Rng, number: int) -> Pair | None:
+    """Return the pair that repairs a scene for a prompt that is true of another, as a failed draft is repaired.
+
+    None where that does not take several edits, or the repaired scene must not be seen.
+    """
+    prompt = short_caption(wanted, rng, NAMED)
+    shown, metadata = _graph(before), parse(prompt)
+    if metadata is None or passes(metadata, shown):
+        return None
+    try:
+        edits = repair(metadata, shown).edits
+    except MisuseError:  # more than fits into a picture
+        return None
+    target = settled(before, edits)
+    if not 1 < len(edits) <= MOST_EDITS or not passes(metadata, _graph(target)) or not allowed(target):
+        return None
+    about = {"verb": SEVERAL, "open": False, "number": number}
+    graphs = shown, _graph(target)
+    return Pair(prompt, partial(render, before), partial(render, target), *graphs, edits, "editing", None, about)
 
 
 def _pair(

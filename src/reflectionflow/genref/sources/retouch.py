@@ -10,13 +10,14 @@ photographs (docs/paper.md).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice, zip_longest
 
 import numpy as np
 from PIL import Image
 
+from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
 from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import Graph
@@ -25,16 +26,36 @@ from reflectionflow.genref.pool import Picture, Pool
 from reflectionflow.genref.repair import passes, repair
 from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
-from reflectionflow.genref.sources.editing import SEVERAL, VERBS, allowed, clear, edit, prompt_of, settled
+from reflectionflow.genref.sources.editing import (
+    MOST_EDITS,
+    NAMED,
+    SEVERAL,
+    VERBS,
+    allowed,
+    clear,
+    edit,
+    edited,
+    prompt_of,
+    settled,
+)
 from reflectionflow.genref.teacher import edits_of
+from reflectionflow.scenes.captions import short_caption
+from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.world import Scene
 
 MOST_OBJECTS = 5
-ATTEMPTS = 4
+ATTEMPTS = 12
+"""Draws for each pair: many edits at once are seldom possible, or cannot be said."""
 EDITS = 8
 """Drawn edits of a picture: painting one takes far longer than changing it."""
-SHARES = (0.6, 0.25, 0.15)
-"""How many of the drawn pairs have one, two and three edits: most failed prompts need several."""
+SHARES = (0.5, 0.15, 0.15, 0.1, 0.1)
+"""How many of the drawn pairs have one to five edits: most failed prompts need several."""
+WISHES = (0.3, 0.1, 0.25, 0.2, 0.15)
+"""How often each of `VERBS` is wished for where a picture is repaired for another prompt than its own."""
+WISHED = (3, 10)
+"""Least wishes, and one more than most."""
+FOR_PROMPT = 0.55
+"""Share of the drawn pairs that repair a picture for another prompt; the others are edits about anything."""
 CROWDED = "the repair would harm what stays"
 
 
@@ -66,59 +87,87 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
         drops["too many objects are seen"] += 1
         return
     if not passes(metadata, picture.graph):
-        edits = repair(metadata, picture.graph).edits
-        target = led_to(edits, graph_of_things(things_of(picture.graph)))
-        if not edits or not passes(metadata, target) or not allowed(Scene(things_of(target))):
+        edits = _repair(metadata, picture.graph)
+        if edits is None:
             drops["the repair is empty, cannot be said, or shows what training must not see"] += 1
+        elif (fixed := _repaired(picture, metadata.prompt, edits)) is None:
+            drops[CROWDED] += 1
         else:
-            about: dict[str, str | bool] = {"verb": "repair", "open": False}
-            fixed = _pair(picture, metadata.prompt, target, edits, about)
-            if fixed is None:
-                drops[CROWDED] += 1
-            else:
-                yield fixed
+            yield fixed
     rng = np.random.default_rng([seed, picture.place, number, 12])
     told = set()
     for _ in range(EDITS):
-        edited = _edited(picture, rng)
-        if edited is None:
+        drawn = _drawn(picture, rng)
+        if drawn is None:
             drops["the picture does not allow the edit"] += 1
-        elif edited.edits not in told:
-            told.add(edited.edits)
-            yield edited
+        elif drawn.edits not in told:
+            told.add(drawn.edits)
+            yield drawn
 
 
-def _edited(picture: Picture, rng: np.random.Generator) -> Pair | None:
+def _drawn(picture: Picture, rng: np.random.Generator) -> Pair | None:
     """Return a pair whose edits are drawn; none when the picture allows none of some draws."""
     before = Scene(things_of(picture.graph))
     if not before.things:
         return None
-    shown = graph_of_things(before.things)
+    for_prompt, number = rng.random() < FOR_PROMPT, int(rng.choice(len(SHARES), p=SHARES)) + 1
     for _ in range(ATTEMPTS):
-        verbs = [VERBS[int(verb)] for verb in rng.integers(len(VERBS), size=rng.choice(len(SHARES), p=SHARES) + 1)]
-        after = _after(before, verbs, rng)
-        if after is None or not allowed(after):
-            continue
-        edits = edits_of(shown, graph_of_things(after.things))
-        if not clear(edits, shown, (len(verbs),)):
-            continue
-        after = settled(before, edits)
-        target = graph_of_things(after.things)
-        if edits_of(shown, target) == edits and allowed(after):
-            prompt, leaves_open = prompt_of(before, after, rng)
-            verb = verbs[0] if len(verbs) == 1 else SEVERAL
-            found = _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
-            if found is not None:
-                return found
+        pair = _for_another_prompt(picture, before, rng) if for_prompt else _about(picture, before, number, rng)
+        if pair is not None:
+            return pair
     return None
 
 
-def _after(scene: Scene, verbs: Sequence[str], rng: np.random.Generator) -> Scene | None:
-    """Return a scene after edits; none where it does not allow one of them."""
-    found: Scene | None = scene
-    for verb in verbs:
-        found = edit(verb, found, rng) if found is not None else None
-    return found
+def _about(picture: Picture, before: Scene, number: int, rng: np.random.Generator) -> Pair | None:
+    """Return a pair with so many edits about anything; none where they are not possible, or not said in as many."""
+    shown = graph_of_things(before.things)
+    verbs = [VERBS[int(verb)] for verb in rng.integers(len(VERBS), size=number)]
+    after = edited(before, verbs, rng)
+    if after is None or not allowed(after):
+        return None
+    edits = edits_of(shown, graph_of_things(after.things))
+    if not clear(edits, shown, (len(verbs),)):
+        return None
+    after = settled(before, edits)
+    target = graph_of_things(after.things)
+    if edits_of(shown, target) != edits or not allowed(after):
+        return None
+    prompt, leaves_open = prompt_of(before, after, rng)
+    verb = verbs[0] if len(verbs) == 1 else SEVERAL
+    return _pair(picture, prompt, target, edits, {"verb": verb, "open": leaves_open})
+
+
+def _for_another_prompt(picture: Picture, before: Scene, rng: np.random.Generator) -> Pair | None:
+    """Return a pair that repairs the picture for a prompt that is true of what some edits would make of it.
+
+    None where that does not take several edits.
+    """
+    wished = before
+    for verb in rng.choice(VERBS, size=int(rng.integers(*WISHED)), p=WISHES):
+        after = edit(verb, wished, rng)
+        wished = after if after is not None and allowed(after) else wished
+    metadata = parse(short_caption(wished, rng, NAMED))
+    if metadata is None or passes(metadata, picture.graph):
+        return None
+    edits = _repair(metadata, picture.graph)
+    if edits is None or not 1 < len(edits) <= MOST_EDITS:
+        return None
+    return _repaired(picture, metadata.prompt, edits)
+
+
+def _repair(metadata: Metadata, graph: Graph) -> tuple[str, ...] | None:
+    """Return the edits that repair a picture; none where there are none, or they lead to what must not be seen."""
+    try:
+        edits = repair(metadata, graph).edits
+    except MisuseError:  # the prompt asks for more than fits into a picture
+        return None
+    target = led_to(edits, graph_of_things(things_of(graph)))
+    return edits if edits and passes(metadata, target) and allowed(Scene(things_of(target))) else None
+
+
+def _repaired(picture: Picture, prompt: str, edits: tuple[str, ...]) -> Pair | None:
+    target = led_to(edits, graph_of_things(things_of(picture.graph)))
+    return _pair(picture, prompt, target, edits, {"verb": "repair", "open": False})
 
 
 def _pair(
