@@ -27,7 +27,7 @@ from rich.progress import track
 from reflectionflow.evaluation.intervals import Share
 from reflectionflow.evaluation.scenes_judge import detect, judge
 from reflectionflow.evaluation.statistics import Bootstrap, Estimate
-from reflectionflow.genref.edits import carried_out, parse_edit, preserved
+from reflectionflow.genref.edits import carried_out, carry_out, parse_edit, preserved
 from reflectionflow.genref.graph import Graph, graph_of
 from reflectionflow.genref.repair import repair
 from reflectionflow.genref.retouch import graph_of_things, things_of
@@ -185,11 +185,16 @@ def use(painter: Painter, per_tag: int, seed: int) -> dict[str, Share | Estimate
 
 
 def together(asked: Sequence[tuple[Image.Image, str]], painted: Sequence[Image.Image]) -> dict[str, Share]:
-    """Measure how many edits of (picture, reflection) are carried out, by how many a reflection has."""
+    """Measure how many edits of (picture, reflection) are carried out, by how many a reflection has.
+
+    An edit may be about what an earlier one makes, so each is held against the picture as those before it leave it.
+    """
     hits = defaultdict(list)
     for (image, said), result in zip(asked, painted, strict=True):
-        edits, before, after = [parse_edit(text) for text in said.split(JOIN)], seen(image), seen(result)
-        hits[len(edits)] += [edit is not None and carried_out(edit, before, after) for edit in edits]
+        before, after, texts = seen(image), seen(result), said.split(JOIN)
+        for wanted in (parse_edit(text) for text in texts):
+            hits[len(texts)].append(wanted is not None and carried_out(wanted, before, after))
+            before = before if wanted is None else carry_out([wanted], before)
     return {f"obedience, {n} edits at once": Share(sum(some), len(some)) for n, some in sorted(hits.items())}
 
 
