@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## Paint a hard prompt, say what is wrong, paint it again, write a report.
-	@[ "$(PROMPT)" != "$(MEASURED)" ] || echo "Six pictures of \"$(PROMPT)\": with new noise alone 1 of 10 seeds finds it, with reflections 8 (docs/log.md)."
+	@[ "$(PROMPT)" != "$(MEASURED)" ] || echo "Six pictures of \"$(PROMPT)\": with new noise alone 1 of 10 seeds finds it, with reflections 7 (docs/log.md)."
 	@$(BIN)/reflectionflow generate "$(PROMPT)" --strategy reflection --images 6 --seed 9 --out demo
 
 test: $(READY) ## Run the tests (under ten minutes on two cores).
