@@ -141,9 +141,9 @@ def obedience(painter: Painter, each: int, seed: int) -> dict[str, Share | Estim
     return {**shares, "preservation of objects": Share(kept, others)}
 
 
-def use(painter: Painter, per_tag: int, seed: int) -> dict[str, Share | Estimate]:
+def use(painter: Painter, tags_asked: Sequence[str], per_tag: int, seed: int) -> dict[str, Share | Estimate]:
     """Measure what one correction of a failed draft brings, against other uses of one picture."""
-    prompts = [item for item in suite(Split.VALIDATION, per_tag) if item.tag in TAGS]
+    prompts = [item for item in suite(Split.VALIDATION, per_tag) if item.tag in tags_asked]
     asked = [(item.prompt, seed * 104729 + 100 * n + k) for n, item in enumerate(prompts) for k in range(DRAFTS)]
     drafts = painter.drafts(asked)
     graphs = painter.graphs(drafts)
@@ -174,7 +174,7 @@ def use(painter: Painter, per_tag: int, seed: int) -> dict[str, Share | Estimate
     found: dict[str, Share | Estimate] = {
         f"passes after {arm}": Share(int(p.sum()), len(p)) for arm, p in passed.items()
     }
-    for tag in TAGS:
+    for tag in tags_asked:
         mine = tags == tag
         for arm in ARMS[:2]:
             found[f"passes after {arm}, {tag}"] = Share(int(passed[arm][mine].sum()), int(mine.sum()))
@@ -215,8 +215,9 @@ def _difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", type=int, default=40, help="edits a verb")
+    parser.add_argument("--edits", type=int, default=40, help="edits a verb; 0 for none")
     parser.add_argument("--per-tag", type=int, default=10, help="prompts a tag")
+    parser.add_argument("--tags", default=",".join(TAGS), help="tags of the failed drafts, separated by commas")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--base", type=Path, default=SHIPPED)
     parser.add_argument("--corrector", type=Path, default=SHIPPED.parent / "corrector")
@@ -224,7 +225,8 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console(stderr=True)
     painter = Painter(asked.base, asked.corrector, console)
-    found = obedience(painter, asked.edits, asked.seed) | use(painter, asked.per_tag, asked.seed)
+    drawn = obedience(painter, asked.edits, asked.seed) if asked.edits else {}
+    found = drawn | use(painter, asked.tags.split(","), asked.per_tag, asked.seed)
     plain = {}
     for name, value in found.items():
         if isinstance(value, Share):

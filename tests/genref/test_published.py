@@ -163,6 +163,7 @@ def published(tmp_path):
 def test_statistics_of_published_data_count_everything(published):
     found = statistics(published)
     assert found.subsets == {"cot": 1, "rule": 1}
+    assert found.together == {"cot": {1: 1}, "rule": {1: 1}}
     assert found.skipped == {"prompt is empty": 1}
     assert found.converted == {"bad_image was L": 2}
     assert {name: sum(counts) for name, counts in found.histogram.items()} == found.subsets

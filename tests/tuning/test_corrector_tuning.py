@@ -403,13 +403,13 @@ def test_pictures_that_would_be_cropped_are_not_encoded_before(base, tmp_path):
 def test_batches_of_short_texts_hold_short_texts_only(base, shards):
     section = TripletSection(shards=str(shards), size=128, paddings=(24, 64), short=0.5, drop_text=0.0)
     data = TripletData(section, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 2))
-    seen = [data.batch(step, step_rng(1, step), 4) for step in range(12)]
+    seen = [data.batch(step, step_rng(1, step), 4) for step in range(40)]
     assert {batch["t5"].shape[1] for batch in seen} == {24, 64}
     assert all(int(batch["cut"]) == 0 for batch in seen)
 
 
-def test_the_corrector_of_scenes_sees_as_many_edits_at_once_as_failed_prompts_need(base, tmp_path):
-    # Nineteen in twenty of its batches once held only what fits 32 tokens: hardly ever more than two edits.
+def several_at_once(folder):
+    """Write triplets with one to four edits."""
     edits = (
         "add a red star left of the blue heart",
         "move the blue heart above the red star",
@@ -421,11 +421,26 @@ def test_the_corrector_of_scenes_sees_as_many_edits_at_once_as_failed_prompts_ne
         Triplet(f"{n}", picture, picture, ". ".join(edits[: n % 4 + 1]), "a photo of a red star", "editing", {})
         for n in range(16)
     ]
-    write_shards(triplets, tmp_path / "shards", {})
+    write_shards(triplets, folder, {})
+    return folder
+
+
+def test_processes_draw_texts_of_the_same_length_at_a_step(base, tmp_path):
+    shards = several_at_once(tmp_path / "shards")
+    section = TripletSection(shards=str(shards), size=128, paddings=(32, 64), short=0.5, drop_text=0.0)
+    data = TripletData(section, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 1))
+    lengths = [{data.batch(n, step_rng(1, n, rank), 24)["t5"].shape[1] for rank in range(4)} for n in range(20)]
+    assert all(len(length) == 1 for length in lengths)
+    assert set.union(*lengths) == {32, 64}
+
+
+def test_the_corrector_of_scenes_sees_as_many_edits_at_once_as_failed_prompts_need(base, tmp_path):
+    # Nineteen in twenty of its batches once held only what fits 32 tokens: hardly ever more than two edits.
+    shards = several_at_once(tmp_path / "shards")
     asked = tomllib.loads(Path("configs/tuning/scenes.toml").read_text("utf-8"))["data"]
     given = {name: asked[name] for name in ("paddings", "short") if name in asked}
-    section = TripletSection(shards=str(tmp_path / "shards"), size=128, drop_text=0.0, drop_reflection=0.0, **given)
-    data = TripletData(section, index_of(shards_of(tmp_path / "shards")), WORDS, 0, Pixels(128, 1))
+    section = TripletSection(shards=str(shards), size=128, drop_text=0.0, drop_reflection=0.0, **given)
+    data = TripletData(section, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 1))
     batches = [data.batch(step, step_rng(1, step), 4) for step in range(60)]
     assert {batch["t5"].shape[1] for batch in batches} == set(section.paddings)
     assert sum(int(batch["cut"]) for batch in batches) == 0
@@ -525,3 +540,22 @@ def test_mistakes_of_a_correction_are_told_without_a_traceback(base, shards, tmp
     done = CliRunner().invoke(app, ["correct", *arguments, "--corrector", str(tmp_path / "model"), "--out", "x.png"])
     assert done.exit_code == 2, done.output
     assert said in done.output
+
+
+def test_a_correction_tells_which_edits_its_texts_do_not_hold(base, shards, tmp_path, monkeypatch):
+    corrector.run(config(tmp_path, base, shards, 2))
+    monkeypatch.setattr("reflectionflow.models.flux.SHIPPED", base)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (128, 128)).save("flawed.png")
+
+    def told(*edits):
+        asked = ["flawed.png", "--prompt", "a photo of a star", "--reflection", ". ".join(edits), "--steps", "1"]
+        done = CliRunner().invoke(app, ["correct", *asked, "--corrector", str(tmp_path / "model"), "--out", "x.png"])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "left out" not in told("add a red star")
+    nouns, colors = ("star", "heart", "moon", "tree", "ring"), ("red", "blue")
+    many = [f"change the color of the {noun} from green to {color}" for color in colors for noun in nouns]
+    output = " ".join(told(*many).split())
+    assert any(f"left out: {'. '.join(many[-lost:])}. Correct" in output for lost in range(1, len(many)))

@@ -33,6 +33,7 @@ def correct(
 ) -> None:
     """Correct a picture: prompt, reflection and the flawed picture give a new one."""
     from reflectionflow.cli.pictures import pixels_hash
+    from reflectionflow.models.corrector import FluxCorrector
     from reflectionflow.roles import Painting, PaintRequest
     from reflectionflow.types import Recipe, settings, to_json
 
@@ -46,6 +47,9 @@ def correct(
         settings=settings(painter.settings),
     )  # fmt: skip
     tell(f"Correcting {image} ({recipe.steps} steps)")
+    left_out = painter.left_out(recipe) if isinstance(painter, FluxCorrector) else ()
+    if left_out:
+        tell(f"Too long for {painter.name} at once, so left out: {'. '.join(left_out)}. Correct the result once more.")
     painting = painter.generate([PaintRequest(recipe, flawed)])[0]
     if not isinstance(painting, Painting):
         tell(f"Error: {painting.reason}")

@@ -150,6 +150,8 @@ def stats(folder: Folder, as_json: AsJson = False) -> None:
     for name, count in found.subsets.items():
         verbs = ", ".join(f"{number} {verb}" for verb, number in found.verbs[name].items())
         typer.echo(f"  {name:8} {count:6}  {found.edits[name]:.1f} edits each ({verbs})")
+        together = ", ".join(f"{edits} in {some}" for edits, some in found.together[name].items())
+        typer.echo(f"{'':17}edits at once: {together}")
         apart = f"; scene graphs {found.apart[name][2]:.2f} apart" if name in found.apart else ""
         typer.echo(f"{'':17}pictures differ by {found.changed[name][2]:.1f} of 255{apart} (medians)")
     for name, reasons in found.dropped.items():

@@ -200,19 +200,19 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
     no free spot obeys, it is one that obeys; where none does, since the anchor is not there, a free one.
     """
     ideal = _ideal(node, where, others)
+
+    def obeys(spot: Node) -> bool:
+        return (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot, old) >= FAR)
+
     anywhere: list[Node] = []
     for size in (node.size, *(size for size in SIZES if size < node.size)):
-        spots = [spot for x, y in GRID if inside(spot := replace(node, x=x, y=y, size=size))]
-        right = [
-            spot
-            for spot in spots
-            if (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot, old) >= FAR)
-        ]
-        free = [spot for spot in right if apart(spot, others, GAP)]
-        if free:
-            return min(free, key=lambda spot: _askew(spot, ideal))
+        spots = [spot for x, y in GRID if inside(spot := Node(node.noun, node.color, x, y, size))]
+        spots.sort(key=lambda spot: _askew(spot, ideal))
+        found = next((spot for spot in spots if obeys(spot) and apart(spot, others, GAP)), None)
+        if found is not None:
+            return found
         anywhere = anywhere or [spot for spot in spots if apart(spot, others, GAP)]
-    return min(right or anywhere or [node], key=lambda spot: _askew(spot, ideal))
+    return next((spot for spot in spots if obeys(spot)), anywhere[0] if anywhere else node)
 
 
 def _ideal(node: Node, where: Where | None, others: Graph) -> tuple[float, float]:

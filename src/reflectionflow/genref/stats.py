@@ -26,6 +26,7 @@ class Statistics:
         subsets: How many of each subset.
         verbs: How many edits of each verb, by subset; "other" where a reflection starts otherwise.
         edits: Mean number of edits of a reflection, by subset.
+        together: How many reflections have 1, 2 … edits, by subset.
         words: Mean number of words of a reflection, by subset.
         prompts: Mean number of words of a prompt, by subset.
         changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by subset.
@@ -40,6 +41,7 @@ class Statistics:
     subsets: dict[str, int]
     verbs: dict[str, dict[str, int]]
     edits: dict[str, float]
+    together: dict[str, dict[int, int]]
     words: dict[str, float]
     prompts: dict[str, float]
     changed: dict[str, tuple[float, ...]]
@@ -101,6 +103,7 @@ def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
             what: {name: round(float(np.mean(values)), 3) for name, values in sorted(found.items())}
             for what, found in (("edits", edits), ("words", words), ("prompts", prompts))
         },
+        "together": {name: dict(sorted(Counter(map(int, values)).items())) for name, values in sorted(edits.items())},
         "changed": {name: _quantiles(values) for name, values in sorted(changed.items())},
         "histogram": {name: _histogram(values) for name, values in sorted(changed.items())},
         "apart": {name: _quantiles(values) for name, values in sorted(apart.items())},

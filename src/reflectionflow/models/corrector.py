@@ -22,6 +22,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.prompts.correction import Spelling, clip_text, correction_text, fitted
+from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.roles import Capabilities, Painting, PaintRequest, Role
 from reflectionflow.types import Failure, Recipe, Scalar
 
@@ -123,7 +124,7 @@ class FluxCorrector(FluxGenerator):
         with quiet("transformers", "diffusers"):
             pictures = self._pipe(
                 [self._text(request.recipe, clip_text) for request in padded],
-                prompt_2=[self._read(request.recipe, length) for request in padded],
+                prompt_2=[self._fitted(request.recipe, length)[0] for request in padded],
                 condition_image=[request.parent for request in padded],
                 width=first.width, height=first.height, num_inference_steps=first.steps,
                 guidance_scale=first.guidance, generator=noise,
@@ -138,10 +139,15 @@ class FluxCorrector(FluxGenerator):
         """Return what an encoder reads: what `text` makes of prompt and reflection."""
         return text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""), self._spelling)
 
-    def _read(self, recipe: Recipe, length: int) -> str:
+    def left_out(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the edits of a reflection that are not painted, the last ones: the texts do not hold them."""
+        _, lost = self._fitted(recipe, self.layout(recipe)[-1])
+        return tuple((recipe.reflection or "").split(JOIN)[-lost:]) if lost else ()
+
+    def _fitted(self, recipe: Recipe, length: int) -> tuple[str, int]:
         """Return what T5 reads, as in tuning: of a reflection that is too long, the last edits are left out."""
         prompt, reflection = self._spelled(recipe.prompt), self._spelled(recipe.reflection or "")
-        return fitted(self._pipe.tokenizer_2, prompt, reflection, length, self._spelling)[0]
+        return fitted(self._pipe.tokenizer_2, prompt, reflection, length, self._spelling)
 
     @cached_property
     def _pipe(self) -> Any:

@@ -242,10 +242,7 @@ class CorrectorProgram:
             low, high = self.config.distil.lowest, self.config.distil.highest
             guidance = low + (high - low) * torch.rand(len(clean), device=device)
             target = self._guided((noisy, level, guidance), pooled, words, places, condition)
-        # Only the shorter texts are compiled: every further shape costs minutes.
-        short = batch["t5"].shape[1] == self.config.data.paddings[0]
-        modules = self.modules if short else getattr(self.modules, "_orig_mod", self.modules)
-        predicted, scores = modules(noisy, level, guidance, pooled, words, places, condition)
+        predicted, scores = self.modules(noisy, level, guidance, pooled, words, places, condition)
         errors = (predicted.float() - target).square().mean(-1)
         if condition is not None and self.config.flow.changed > 1:
             weights = change_weights(clean, condition.tokens, self.config.flow.changed)

@@ -32,6 +32,8 @@ PUBLISHED = {
 }
 PATIENCE = 30
 """Draws for a batch of short texts before a text is cut."""
+LENGTHS = 17
+"""Seed of the lengths."""
 
 
 def _several(value: Any) -> Any:
@@ -202,9 +204,13 @@ class TripletData:
         return names[int(rng.choice(len(names), p=values / values.sum()))]
 
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
-        """Return what `collate` does and how many edits were "cut" off."""
+        """Return what `collate` does and how many edits were "cut" off.
+
+        Processes draw the same length at a step: all would wait for one whose texts are long.
+        """
         paddings = self._section.paddings
-        padding = paddings[0] if rng.random() < self._section.short else paddings[-1]
+        short = np.random.default_rng([LENGTHS, step]).random() < self._section.short
+        padding = paddings[0] if short else paddings[-1]
         items, cut = [], 0
         for _ in range(share):
             item, lost = self._fitting(self.subset(step, rng), padding, rng)

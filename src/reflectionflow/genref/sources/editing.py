@@ -7,7 +7,7 @@ edit open: it names only what stays, so that a corrector learns to obey the refl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, cycle, islice
@@ -15,6 +15,7 @@ from itertools import chain, cycle, islice
 import numpy as np
 
 from reflectionflow.errors import MisuseError
+from reflectionflow.geneval import Metadata
 from reflectionflow.genref.edits import Verb, led_to, parse_edit, says_something
 from reflectionflow.genref.graph import Graph, graph_of, match, way
 from reflectionflow.genref.pairs import Pair
@@ -49,9 +50,9 @@ LAST = 100
 NEAR = 1e-6
 SMALL = 250
 """Builds of fewer triplets than twice this show a scene once."""
-MISTAKES = (0.1, 0.25, 0.3, 0.2, 0.15)
+MISTAKES = (0.1, 0.1, 0.25, 0.2, 0.35)
 """How often a draft goes wrong in what each of `VERBS` does."""
-MISTAKEN = (4, 12)
+MISTAKEN = (8, 18)
 """Least mistakes, and one more than most: some undo each other, and prompts do not say where everything stands."""
 NAMED = CaptionMix(colored=0.8, related=0.7, held_out_relations=held_out_relations())
 """How the prompts that a scene is repaired for are worded."""
@@ -195,16 +196,17 @@ def _at_once(versions: Sequence[Scene], rng: Rng, number: int) -> Iterator[tuple
         drawn = [versions[int(place)] for place in rng.integers(len(versions), size=3)]
         scene = max(drawn, key=lambda version: len(version.things))
         if turn % 4:
-            pair = _repaired(_mistaken(scene, rng), scene, rng, number)
+            verbs = rng.choice(VERBS, size=int(rng.integers(*MISTAKEN)), p=MISTAKES)
+            pair = _repaired(drifted(scene, verbs, rng), scene, rng, number)
         else:
-            after = edited(scene, tuple(rng.choice(VERBS, size=int(rng.integers(2, MOST_EDITS + 1)))), rng)
+            after = edited(scene, rng.choice(VERBS, size=int(rng.integers(2, MOST_EDITS + 1))), rng)
             several = range(2, MOST_EDITS + 1)
             pair = None if after is None else _pair(SEVERAL, scene, after, rng, number, several)
         if pair is not None:
             yield SEVERAL, pair
 
 
-def edited(scene: Scene, verbs: Sequence[str], rng: Rng) -> Scene | None:
+def edited(scene: Scene, verbs: Iterable[str], rng: Rng) -> Scene | None:
     """Return a scene after edits; none where it does not allow one of them."""
     found: Scene | None = scene
     for verb in verbs:
@@ -213,33 +215,47 @@ def edited(scene: Scene, verbs: Sequence[str], rng: Rng) -> Scene | None:
     return found
 
 
-def _mistaken(scene: Scene, rng: Rng) -> Scene:
-    """Return a scene with mistakes, as a failed draft has them."""
-    for verb in rng.choice(VERBS, size=int(rng.integers(*MISTAKEN)), p=MISTAKES):
+def drifted(scene: Scene, verbs: Iterable[str], rng: Rng) -> Scene:
+    """Return a scene after those of some edits that it allows and that lead to nothing that must not be seen."""
+    for verb in verbs:
         after = edit(verb, scene, rng)
         scene = after if after is not None and allowed(after) else scene
     return scene
 
 
+def repaired(metadata: Metadata, graph: Graph, before: Scene) -> tuple[tuple[str, ...], Scene] | None:
+    """Return the edits that repair a picture for a prompt, and what it shows then.
+
+    Args:
+        metadata: The prompt.
+        graph: What the picture shows.
+        before: The same as a scene.
+
+    Returns:
+        None where nothing repairs it, it needs no repair, or the repaired picture must not be seen.
+    """
+    try:
+        edits = repair(metadata, graph).edits
+    except MisuseError:  # the prompt asks for more than fits into a picture
+        return None
+    after = settled(before, edits)
+    return (edits, after) if edits and passes(metadata, _graph(after)) and allowed(after) else None
+
+
 def _repaired(before: Scene, wanted: Scene, rng: Rng, number: int) -> Pair | None:
     """Return the pair that repairs a scene for a prompt that is true of another, as a failed draft is repaired.
 
-    None where that does not take several edits, or the repaired scene must not be seen.
+    None where that does not take several edits.
     """
-    prompt = short_caption(wanted, rng, NAMED)
-    shown, metadata = _graph(before), parse(prompt)
-    if metadata is None or passes(metadata, shown):
+    prompt, shown = short_caption(wanted, rng, NAMED), _graph(before)
+    metadata = parse(prompt)
+    found = None if metadata is None else repaired(metadata, shown, before)
+    if found is None or not 1 < len(found[0]) <= MOST_EDITS:
         return None
-    try:
-        edits = repair(metadata, shown).edits
-    except MisuseError:  # more than fits into a picture
-        return None
-    target = settled(before, edits)
-    if not 1 < len(edits) <= MOST_EDITS or not passes(metadata, _graph(target)) or not allowed(target):
-        return None
+    edits, after = found
     about = {"verb": SEVERAL, "open": False, "number": number}
-    graphs = shown, _graph(target)
-    return Pair(prompt, partial(render, before), partial(render, target), *graphs, edits, "editing", None, about)
+    graphs = shown, _graph(after)
+    return Pair(prompt, partial(render, before), partial(render, after), *graphs, edits, "editing", None, about)
 
 
 def _pair(

@@ -17,13 +17,11 @@ from itertools import islice, zip_longest
 import numpy as np
 from PIL import Image
 
-from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
-from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import Graph
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Picture, Pool
-from reflectionflow.genref.repair import passes, repair
+from reflectionflow.genref.repair import passes
 from reflectionflow.genref.retouch import Change, change, graph_of_things, retouched, things_of
 from reflectionflow.genref.sources import rule
 from reflectionflow.genref.sources.editing import (
@@ -33,9 +31,10 @@ from reflectionflow.genref.sources.editing import (
     VERBS,
     allowed,
     clear,
-    edit,
+    drifted,
     edited,
     prompt_of,
+    repaired,
     settled,
 )
 from reflectionflow.genref.teacher import edits_of
@@ -50,12 +49,13 @@ EDITS = 8
 """Drawn edits of a picture: painting one takes far longer than changing it."""
 SHARES = (0.5, 0.15, 0.15, 0.1, 0.1)
 """How many of the drawn pairs have one to five edits: most failed prompts need several."""
-WISHES = (0.3, 0.1, 0.25, 0.2, 0.15)
+WISHES = (0.2, 0.05, 0.25, 0.2, 0.3)
 """How often each of `VERBS` is wished for where a picture is repaired for another prompt than its own."""
-WISHED = (3, 10)
+WISHED = (5, 12)
 """Least wishes, and one more than most."""
 FOR_PROMPT = 0.55
 """Share of the drawn pairs that repair a picture for another prompt; the others are edits about anything."""
+REPAIR = "repair"
 CROWDED = "the repair would harm what stays"
 
 
@@ -87,10 +87,10 @@ def of_picture(metadata: Metadata, picture: Picture, seed: int, number: int, dro
         drops["too many objects are seen"] += 1
         return
     if not passes(metadata, picture.graph):
-        edits = _repair(metadata, picture.graph)
-        if edits is None:
+        found = repaired(metadata, picture.graph, Scene(things_of(picture.graph)))
+        if found is None:
             drops["the repair is empty, cannot be said, or shows what training must not see"] += 1
-        elif (fixed := _repaired(picture, metadata.prompt, edits)) is None:
+        elif (fixed := _repaired(picture, metadata.prompt, *found)) is None:
             drops[CROWDED] += 1
         else:
             yield fixed
@@ -142,32 +142,16 @@ def _for_another_prompt(picture: Picture, before: Scene, rng: np.random.Generato
 
     None where that does not take several edits.
     """
-    wished = before
-    for verb in rng.choice(VERBS, size=int(rng.integers(*WISHED)), p=WISHES):
-        after = edit(verb, wished, rng)
-        wished = after if after is not None and allowed(after) else wished
+    wished = drifted(before, rng.choice(VERBS, size=int(rng.integers(*WISHED)), p=WISHES), rng)
     metadata = parse(short_caption(wished, rng, NAMED))
-    if metadata is None or passes(metadata, picture.graph):
+    found = None if metadata is None else repaired(metadata, picture.graph, before)
+    if metadata is None or found is None or not 1 < len(found[0]) <= MOST_EDITS:
         return None
-    edits = _repair(metadata, picture.graph)
-    if edits is None or not 1 < len(edits) <= MOST_EDITS:
-        return None
-    return _repaired(picture, metadata.prompt, edits)
+    return _repaired(picture, metadata.prompt, *found)
 
 
-def _repair(metadata: Metadata, graph: Graph) -> tuple[str, ...] | None:
-    """Return the edits that repair a picture; none where there are none, or they lead to what must not be seen."""
-    try:
-        edits = repair(metadata, graph).edits
-    except MisuseError:  # the prompt asks for more than fits into a picture
-        return None
-    target = led_to(edits, graph_of_things(things_of(graph)))
-    return edits if edits and passes(metadata, target) and allowed(Scene(things_of(target))) else None
-
-
-def _repaired(picture: Picture, prompt: str, edits: tuple[str, ...]) -> Pair | None:
-    target = led_to(edits, graph_of_things(things_of(picture.graph)))
-    return _pair(picture, prompt, target, edits, {"verb": "repair", "open": False})
+def _repaired(picture: Picture, prompt: str, edits: tuple[str, ...], after: Scene) -> Pair | None:
+    return _pair(picture, prompt, graph_of_things(after.things), edits, {"verb": REPAIR, "open": False})
 
 
 def _pair(
