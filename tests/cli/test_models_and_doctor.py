@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from reflectionflow import stack
 from reflectionflow.cli import app
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
@@ -49,7 +50,7 @@ def test_models_as_json_is_one_object(example_stack):
 
 def test_every_shipped_stack_is_listed_by_default():
     data = json.loads(_run("models", "--json").stdout)
-    assert [stack["name"] for stack in data["stacks"]] == ["scenes", "flux-dev", "flux-dev-vlm", "scenes-oracle"]
+    assert tuple(described["name"] for described in data["stacks"]) == stack.shipped()
 
 
 def test_doctor_is_content_with_a_ready_stack(example_stack):

@@ -58,7 +58,7 @@ def test_the_makefiles_own_verifiers_beside_the_searchs_are_accepted(run):
 
 
 def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
-    arguments = ("--stack", "flux-dev-vlm", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
+    arguments = ("--stack", "flux-dev", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
     done = run(*arguments, "--json")
     data = json.loads(done.stdout)
     methods, prompts = 6, 12  # noise, prompt, ReflectionFlow, latest parent, no reflections, width 1

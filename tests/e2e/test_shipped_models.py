@@ -78,6 +78,29 @@ rf.generate(sys.argv[1], strategy="noise", images=8, seed=7, out=sys.argv[3], on
 """
 
 
+def test_the_default_search_reflects_and_corrects_and_is_told_as_a_chain(tmp_path):
+    """What `make demo` runs, without naming a strategy: it is the stack's."""
+    out = tmp_path / "run"
+    asked = ["a photo of a blue star and a red ring", "--images", "6", "--seed", "9", "--out", str(out), "--json"]
+    program = [sys.executable, "-m", "reflectionflow"]
+    done = subprocess.run([*program, "generate", *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not any(word in done.stderr.lower() for word in ("warning", "traceback"))
+    told = json.loads(done.stdout)
+    assert told["spend"]["images"] == 6
+    assert told["spend"]["reflector_calls"] > 0
+    with RunDirectory.read(out) as run:
+        models = {row.role: row.model.split("@")[0] for row in run.calls()}
+    assert models.keys() == {"draft", "judge", "reflect", "correct"}
+    shown = subprocess.run([*program, "runs", "show", str(out)], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "change the color of the" in shown.stdout
+    assert "left out" not in shown.stdout
+    again = subprocess.run([*program, "generate", *asked], capture_output=True, text=True, check=False)
+    assert set(json.loads(again.stdout)["paid"].values()) == {0}
+    assert verify(out).ok
+
+
 @pytest.mark.kill
 @pytest.mark.parametrize("answers", [3, 9])
 def test_a_run_killed_after_some_answers_ends_as_the_uninterrupted_one(whole, tmp_path, answers):

@@ -177,13 +177,13 @@ def test_weights_are_known_by_their_content_and_by_their_name_on_the_hub(weights
 
 
 def test_the_shipped_stack_with_clip_is_refused_before_anything_is_there(world):
-    done = call("evaluate", "--stack", "flux-dev", "--benchmark", "geneval", "--out", "out", "--dry-run")
+    done = call("evaluate", "--stack", "flux-dev-clip", "--benchmark", "geneval", "--out", "out", "--dry-run")
     assert done.exit_code == 2
     assert "clip has the same weights as a network of the judge" in done.stderr
 
 
 def test_the_full_size_is_counted_where_it_cannot_run(world):
-    command = ("evaluate", "--stack", "flux-dev-vlm", "--benchmark", "geneval", "--out", "out")
+    command = ("evaluate", "--stack", "flux-dev", "--benchmark", "geneval", "--out", "out")
     done = call(*command, "--strategies", "noise,reflection", "--images", "32", "--dry-run", "--json")
     data = json.loads(done.stdout)
     assert data["charged"]["noise"]["images"] == data["charged"]["reflection"]["images"] == 553 * 32

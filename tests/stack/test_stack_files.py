@@ -149,15 +149,25 @@ def test_a_stack_that_does_not_exist_names_those_that_do(name, said):
 
 def test_every_shipped_stack_is_counted_and_begins_with_its_command():
     folder = Path(stack.__file__).parent / "configs" / "stacks"
-    assert stack.shipped() == ("scenes", "flux-dev", "flux-dev-vlm", "scenes-oracle")
+    oracles = [f"scenes-oracle{role}" for role in ("", "-corrector", "-reflector", "-verifier")]
+    assert stack.shipped() == ("scenes", "flux-dev", "flux-dev-clip", "flux-dev-vlm", *oracles)
     assert stack.shipped()[0] == stack.DEFAULT_STACK
     for name in stack.shipped():
         text = (folder / f"{name}.toml").read_text(encoding="utf-8")
         assert text.startswith("# reflectionflow ")
         assert f"--stack {name}" in text.splitlines()[0]
         parts = [part.role.value for part in stack.read(name).parts]
-        chains = {"flux-dev": [], "scenes-oracle": ["corrector", "reflector"]}
-        assert parts == ["generator", "verifier", *chains.get(name, ["corrector", "reflector", "refiner"])]
+        chains = [] if name == "flux-dev-clip" else ["corrector", "reflector", "refiner"]
+        assert parts == ["generator", "verifier", *chains]
+        assert stack.read(name).defaults.strategy == ("reflection" if chains else None)
+
+
+@pytest.mark.parametrize("role", ["verifier", "reflector", "corrector"])
+def test_an_oracle_takes_one_place_and_all_others_are_those_of_scenes(role):
+    played = {part.role.value: part.model for part in stack.read("scenes").parts}
+    instead = {part.role.value: part.model for part in stack.read(f"scenes-oracle-{role}").parts}
+    every = {part.role.value: part.model for part in stack.read("scenes-oracle").parts}
+    assert instead == {**played, role: every[role]} != played
 
 
 def test_every_option_of_a_registered_model_is_described(example):
