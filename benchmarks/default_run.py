@@ -2,10 +2,10 @@
 
     python benchmarks/default_run.py
 
-`generate` as nobody asks for anything but a prompt and 16 pictures: drafts, verdicts, reflections and corrections by the
-stack `scenes`. Two prompts, each with several seeds; one run before warms up and is left out. Printed: the seconds of a
-search (under 25 are aimed at), the bare model seconds in it by role at the batch sizes that were used, and the ratio of the
-two (at most 1.25 is aimed at).
+`generate` with nothing but a prompt and 16 pictures: drafts, verdicts, reflections and corrections by the stack
+`scenes`. Two prompts, each with several seeds; one run before warms up and is left out. Printed: the seconds of a search
+(under 25 are aimed at), the bare model seconds in it by role at the batch sizes that were used, and the ratio of the two
+(at most 1.25 is aimed at).
 """
 
 from __future__ import annotations
