@@ -3,9 +3,9 @@
     python benchmarks/default_run.py
 
 `generate` with nothing but a prompt and 16 pictures: drafts, verdicts, reflections and corrections by the stack
-`scenes`. Two prompts, each with several seeds; one run before warms up and is left out. Printed: the seconds of a search
-(under 25 are aimed at), the bare model seconds in it by role at the batch sizes that were used, and the ratio of the two
-(at most 1.25 is aimed at).
+`scenes`. Two prompts, each with several seeds; one run before warms up and is left out. Printed: the seconds of a
+search (under 25 are aimed at), the bare model seconds in it by role at the batch sizes that were used, and the ratio
+of the two (at most 1.25 is aimed at).
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ def main() -> None:
                 ratios.append(wall / sum(spent.values()))
                 by_role.update(spent)
     told = ", ".join(f"{role} {seconds / len(walls):.2f}" for role, seconds in by_role.items())
-    print(
-        f"search of {asked.images} pictures: median {statistics.median(walls):.2f} s, {min(walls):.2f} to {max(walls):.2f} s"
-    )
+    around = f"{min(walls):.2f} to {max(walls):.2f} s"
+    print(f"search of {asked.images} pictures: median {statistics.median(walls):.2f} s, {around}")
     print(f"model seconds a search: {told}")
     print(f"search over model seconds: median {statistics.median(ratios):.3f}, at most {max(ratios):.3f}")
 
