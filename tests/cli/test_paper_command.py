@@ -61,12 +61,13 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     arguments = ("--stack", "flux-dev-vlm", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
     done = run(*arguments, "--json")
     data = json.loads(done.stdout)
-    methods, prompts = 6, 12  # noise, prompt, ReflectionFlow, latest parent, no reflections, width 1
+    methods, prompts = 7, 12
     assert set(data["charged"]) == {
         "noise",
         "noise + prompt",
         "ReflectionFlow",
         "latest parent",
+        "ranked by score",
         "no reflections",
         "width 1",
     }

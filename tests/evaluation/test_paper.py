@@ -17,7 +17,7 @@ from reflectionflow.evaluation.benchmarks import Benchmark
 from reflectionflow.evaluation.judges import ScenesJudge
 from reflectionflow.evaluation.paper import Beside, chosen, lineup, make, published
 from reflectionflow.evaluation.paper.control import control_of
-from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT
 from reflectionflow.evaluation.paper.named import Named
 from reflectionflow.evaluation.paper.picking import pickers
 from reflectionflow.evaluation.paper.reflecting import critics
@@ -111,11 +111,22 @@ def share(folder, method, budget, tags, value=lambda item: item.correct):
 
 def test_all_of_the_papers_methods_take_part_where_the_stack_can_play_them():
     compared = lineup(stack(), 16)
-    assert [method.name for method in compared.methods[:5]] == [NOISE, PROMPT, FLOW, LATEST, SILENT]
+    assert [method.name for method in compared.methods[:6]] == [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT]
     assert dict(compared.widths) == {1: "width 1", 2: FLOW, 4: "width 4"}  # width 8 would paint drafts alone
     assert compared.left_out == ()
     options = {method.name: dict(method.strategy.options) for method in compared.methods}
     assert (options[LATEST]["parent"], options[SILENT]["reflect"], options["width 4"]["drafts"]) == ("latest", False, 8)
+
+
+def test_methods_that_are_compared_differ_in_one_choice_alone():
+    options = {method.name: dict(method.strategy.options) for method in lineup(stack(), 16).methods}
+
+    def differing(one, other):
+        return {name for name in options[one] if options[one][name] != options[other][name]}
+
+    assert differing(FLOW, LATEST) == {"parent"}
+    assert differing(FLOW, BY_SCORE) == {"rank"}
+    assert differing(BY_SCORE, SILENT) == {"reflect"}
 
 
 def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
@@ -227,12 +238,18 @@ def test_other_verifiers_pick_from_the_same_pictures(finished, data):
     assert dark.asked == sum(len(row.scores) for row in results.rows if row.method == FLOW)
 
 
-def test_the_choices_are_paired_with_reflectionflow_itself(data):
+def test_each_choice_is_paired_with_the_method_that_differs_in_it_alone(data):
     found = ours(data, "choices")
-    own = f"{FLOW} (best parent, reflections)"
-    for turned, name in (("best − latest parent", LATEST), ("with − without reflections", SILENT)):
-        moved = found[own, "6"]["value"] - found[name, "6"]["value"]
+    own = f"{FLOW} (best parent, ranked by edits, reflections)"
+    for turned, one, other in (
+        ("best − latest parent", own, LATEST),
+        ("ranked by edits − by score", own, BY_SCORE),
+        ("with − without reflections, both ranked by score", BY_SCORE, f"{SILENT}, ranked by score"),
+    ):
+        moved = found[one, "6"]["value"] - found[other, "6"]["value"]
         assert found[turned, "6"]["value"] == pytest.approx(moved, abs=1e-5)
+    notes = next(item["notes"] for item in data["exhibits"] if item["id"] == "choices")
+    assert any("Without reflections there are no edits to rank by" in note for note in notes)
     assert found["best − latest parent", "2"]["value"] == 0  # drafts are everybody's
 
 

@@ -13,7 +13,7 @@ from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
-from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
 from reflectionflow.evaluation.paper.picking import Picks
 from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results
@@ -252,19 +252,31 @@ def _widths(material: Material) -> Exhibit | None:
 
 
 def _choices(material: Material, arrays: Arrays) -> Exhibit | None:
-    """Return ReflectionFlow's choices, each turned the other way: which parent, and whether anything is said."""
-    turned = {LATEST: "best − latest parent", SILENT: "with − without reflections"}
-    known = [name for name in turned if name in material.compared]
-    if FLOW not in material.compared or not known:
+    """Return ReflectionFlow's choices, each turned the other way: which parent, ranked by what, and whether it reflects."""
+    if FLOW not in material.compared:
         return None
-    own = arrays.mean(FLOW, is_correct)
-    lines = [Line(f"{FLOW} (best parent, reflections)", material.scores(FLOW).groups[material.group])]
-    for name in known:
-        moved = arrays.bootstrap.macro(own - arrays.mean(name, is_correct), arrays.primary)
-        lines.append(Line(name, material.scores(name).groups[material.group]))
-        lines.append(Line(turned[name], tuple(moved.estimates()), difference=True))
-    notes = (
-        f"{material.group}; the release corrects the latest picture of a chain, ReflectionFlow here its best one.",
-        "Without reflections the corrector sees the picture and the prompt alone. The paper has no such rows.",
+    right = {name: arrays.mean(name, is_correct) for name in (FLOW, LATEST, BY_SCORE, SILENT)}
+
+    def moved(name: str, one: str, other: str) -> Line:
+        found = arrays.bootstrap.macro(right[one] - right[other], arrays.primary)
+        return Line(name, tuple(found.estimates()), difference=True)
+
+    def own(name: str, method: str) -> Line:
+        return Line(name, material.scores(method).groups[material.group])
+
+    lines = (
+        own(f"{FLOW} (best parent, ranked by edits, reflections)", FLOW),
+        own(LATEST, LATEST),
+        moved("best − latest parent", FLOW, LATEST),
+        own(BY_SCORE, BY_SCORE),
+        moved("ranked by edits − by score", FLOW, BY_SCORE),
+        own(f"{SILENT}, ranked by score", SILENT),
+        moved("with − without reflections, both ranked by score", BY_SCORE, SILENT),
     )
-    return Exhibit("choices", "Parent and reflections", material.budgets, tuple(lines), notes)
+    notes = (
+        f"{material.group}; the release corrects the latest picture of a chain, ReflectionFlow here its best one: the "
+        "one of which the reflector asks the fewest edits, or by the verifier's score.",
+        "Without reflections there are no edits to rank by, and the corrector sees the picture and the prompt alone: "
+        f"it is compared with “{BY_SCORE}”, which differs in nothing else. The paper has no such rows.",
+    )
+    return Exhibit("choices", "Parent, ranking and reflections", material.budgets, lines, notes)
