@@ -13,7 +13,7 @@ from reflectionflow.search.options import MOST_CHAINS
 
 NOISE, PROMPT, FLOW = "noise", "noise + prompt", "ReflectionFlow"
 LATEST, BY_SCORE, SILENT = "latest parent", "ranked by score", "no reflections"
-"""ReflectionFlow with one choice turned; without reflections there are no edits to rank by, so it is ranked by score."""
+"""ReflectionFlow with one choice turned, the last one beside the one before: without reflections no edits rank."""
 WIDTH = 2
 """Chains of ReflectionFlow where the width is not what varies: the default of the strategy, as in the paper."""
 
