@@ -13,10 +13,11 @@ from reflectionflow.evaluation.benchmarks import Benchmark
 from reflectionflow.evaluation.judges import ScenesJudge
 from reflectionflow.evaluation.paper import Beside, chosen, lineup, make
 from reflectionflow.evaluation.paper.control import control_of
+from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT
 from reflectionflow.evaluation.paper.picking import pickers
 from reflectionflow.evaluation.paper.provenance import command_line
-from reflectionflow.evaluation.paper.reflecting import critics
+from reflectionflow.evaluation.paper.reflecting import Criticised, Told, critics
 from reflectionflow.evaluation.paper.speaking import ELSEWHERE, Swapped, speakers
 from reflectionflow.evaluation.planning import Asked, plan
 from reflectionflow.geneval import Clause, Metadata
@@ -61,6 +62,15 @@ def test_swapped_words_keep_silence_and_failures_and_never_say_the_same():
     [said] = Swapped(Critic(), {"one": words((first.id, own))}).reflect([first])
     assert said.failure == "Nothing else was said of any other picture."
     assert Swapped(Critic(), heard).name != Swapped(Critic(), {}).name
+
+
+@pytest.mark.parametrize("name", ["scenes-vlm", "critic"])
+def test_why_no_untuned_reflector_stands_beside_the_tuned_one_is_said(name):
+    draft = Candidate(Recipe("painter@1", "a photo of a star", 1, 16, 16, 5, 3.5), "0" * 64, 16, 16)
+    spot = (0, 0, 0)
+    found = Criticised({spot: draft}, {}, {spot: False}, {name: {spot: Told(None, None, False)}}, frozenset())
+    notes = " ".join(criticism(found, [Metadata("single_object", "a photo of a star", (Clause("star"),))]).notes)
+    assert ("comparison of tuned and untuned has no row here" in notes) == (name == "scenes-vlm")
 
 
 def test_a_command_is_told_as_it_is_typed():
