@@ -15,6 +15,7 @@ LIMIT ?= 25
 COMPOSITE ?= 100
 SEEDS ?= 2
 PICK_BY ?= scenes-vlm,scenes-reward,scenes-clip
+TOLD_BY ?=
 OUT ?= paper
 SHARDS := 'data.shards=["$(GENREF)","$(GENREF)-edits","$(GENREF)-retouches"]'
 
@@ -73,10 +74,10 @@ models: $(READY) ## Train the Scenes models from nothing (ten hours or more on t
 	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'
 	@$(BIN)/reflectionflow tune verifier $(CONFIGS)/scenes-reward.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'
 
-paper: $(READY) ## Make the paper's tables and figures at Scenes scale (resumable; IMAGES, LIMIT, COMPOSITE, SEEDS, OUT).
+paper: $(READY) ## Make the paper's tables and figures at Scenes scale (resumable; IMAGES, LIMIT, COMPOSITE, SEEDS, TOLD_BY, OUT).
 	@$(BIN)/reflectionflow paper --stack scenes --per-tag $(LIMIT) --composite $(COMPOSITE) --images $(IMAGES) \
 		--seeds $(SEEDS) --out $(OUT) $(if $(PICK_BY),--pick-by $(PICK_BY)) \
-		$(if $(wildcard $(GENREF)/*.tar),--genref $(GENREF)) $(if $(CONTROL),--control $(CONTROL))
+		$(if $(wildcard $(GENREF)/*.tar),--genref $(GENREF)) $(if $(CONTROL),--control $(CONTROL)) $(if $(TOLD_BY),--told-by $(TOLD_BY))
 
 clean: ## Remove the environment and what demo and training wrote.
 	rm -rf $(VENV) demo training runs

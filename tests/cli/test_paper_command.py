@@ -38,6 +38,8 @@ def run(tmp_path, monkeypatch):
         (["--pick-by", "scenes-parts", "--dry-run"], "is the verifier of the search"),
         (["--reflect-by", "scenes-planner", "--dry-run"], "is the reflector of the search"),
         (["--reflect-by", "nobody"], "--reflect-by nobody: no model is called 'nobody'"),
+        (["--told-by", "scenes-planner"], "is the reflector of the search"),
+        (["--told-by", "nobody", "--dry-run"], "--told-by nobody: no model is called 'nobody'"),
         (["--genref", "nowhere"], "nowhere"),
         (["--genref", "nowhere", "--dry-run"], "nowhere"),
         (["--control", "scenes-flux", "--dry-run"], "is the generator of the search"),
@@ -54,29 +56,60 @@ def test_the_makefiles_own_verifiers_beside_the_searchs_are_accepted(run):
     [names] = re.findall(r"^PICK_BY \?= (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     done = run("--per-tag", "1", "--composite", "1", "--images", "2", "--pick-by", names, "--dry-run")
     assert done.exit_code == 0, done.stderr
-    assert all(f"--pick-by {name}: " in done.stderr for name in names.split(","))
+    assert all(f"Counted in, --pick-by {name}: " in done.stderr for name in names.split(","))
 
 
 def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     arguments = ("--stack", "flux-dev", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
     done = run(*arguments, "--json")
     data = json.loads(done.stdout)
-    methods, prompts = 6, 12  # noise, prompt, ReflectionFlow, latest parent, no reflections, width 1
+    methods, prompts = 7, 12
     assert set(data["charged"]) == {
         "noise",
         "noise + prompt",
         "ReflectionFlow",
         "latest parent",
+        "ranked by score",
         "no reflections",
         "width 1",
     }
     assert sum(spent["images"] for spent in data["charged"].values()) == methods * prompts * 4
-    assert data["calls"]["judge"] == data["pictures"]
+    figure_two = 2 * 4 * prompts  # of each first draft one correction, and a new draft
+    assert data["pictures"] == data["calls"]["judge"] + figure_two
+    assert f"Figure 2 with 1 reflector, as if every first draft failed: at most {figure_two} pictures" in done.stderr
     assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)
     assert data["money"] == pytest.approx(2 * data["gpu_hours"])
     assert "logs of the paper's release" in data["pace"]
     assert "GPU hours" in run(*arguments).stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_is_named_beside_is_counted_in(run):
+    arguments = ("--stack", "flux-dev-vlm", "--images", "8", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
+    data = json.loads(run(*arguments, "--json").stdout)
+    named = ("--pick-by", "a.toml,b.toml", "--control", "c.toml", "--told-by", "another-picture,d.toml")
+    done = run(*arguments, *named, "--reflect-by", "e.toml", "--json")
+    more, prompts = json.loads(done.stdout), 12
+    control, speaking, critic = 8 * prompts, 2 * (8 - 4) * prompts, 4 * prompts
+    assert {kind: more["calls"][kind] - data["calls"][kind] for kind in ("draft", "correct", "judge", "reflect")} == {
+        "draft": control,
+        "correct": speaking + critic,
+        "judge": 2 * 8 * prompts + control + speaking,
+        "reflect": speaking + critic,
+    }
+    assert more["charged"] == data["charged"]
+    assert more["gpu_hours"] == pytest.approx(more["pictures"] * 20.3 / 3600)
+    assert more["money"] == pytest.approx(2 * more["gpu_hours"])
+    told = [line for line in done.stderr.splitlines() if line.startswith("Counted in, ")]
+    assert [line.split(":")[0] for line in told] == [
+        "Counted in, --pick-by a.toml",
+        "Counted in, --pick-by b.toml",
+        "Counted in, Figure 2 with 2 reflectors, as if every first draft failed",
+        "Counted in, --control c.toml",
+        "Counted in, --told-by another-picture",
+        "Counted in, --told-by d.toml",
+    ]
+    assert "paints nothing, so a pace given per picture leaves it out" in told[0]
 
 
 def test_the_tiny_world_from_the_command_line(run, tmp_path, monkeypatch):
@@ -93,5 +126,10 @@ def test_the_tiny_world_from_the_command_line(run, tmp_path, monkeypatch):
     assert "choices" in data["exhibits"]
     assert "Tables and figures: out/paper.html" in done.stderr
     assert (tmp_path / "out" / "report.html").is_file()
+    record = json.loads((tmp_path / "out" / "paper.json").read_text())
+    assert record["command"] == (
+        f"reflectionflow paper --stack {path} --benchmark scenes --split test --per-tag 1 --composite 1 --images 2 "
+        "--seeds 1 --seed 0 --out out"
+    )
     again = run(*arguments, "--json", "--quiet")
     assert (again.stdout, again.stderr) == (done.stdout, "")

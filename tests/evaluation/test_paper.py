@@ -7,70 +7,27 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reflectionflow.errors import MisuseError
-from reflectionflow.evaluation.benchmarks import Benchmark
-from reflectionflow.evaluation.judges import ScenesJudge
-from reflectionflow.evaluation.paper import Beside, chosen, lineup, make, published
-from reflectionflow.evaluation.paper.control import control_of
-from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT
+from reflectionflow.evaluation.paper import Beside, make, published
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT
 from reflectionflow.evaluation.paper.named import Named
-from reflectionflow.evaluation.paper.picking import pickers
-from reflectionflow.evaluation.paper.reflecting import critics
-from reflectionflow.evaluation.planning import Asked, plan
+from reflectionflow.evaluation.paper.speaking import ELSEWHERE
 from reflectionflow.evaluation.results import read_results
 from reflectionflow.evaluation.running import distinct
-from reflectionflow.geneval import Clause, Metadata
 from reflectionflow.genref.shards import Triplet, write_shards
 from reflectionflow.genref.stats import statistics
 from reflectionflow.runs import RunDirectory, verify
-from reflectionflow.scenes.words import known_words
-from tests.support.evaluating import Contrast, items
+from tests.support.evaluating import Contrast
+from tests.support.papers import Dark, paper, planned
 from tests.support.running import QUICK
 from tests.support.world import Brightness, Critic, Painter, stack
 
 FILES = ("paper.md", "paper.html", "paper.json", "figure-5.png", "results.json")
-IMAGES = 6
-
-
-class Dark(Brightness):
-    """Likes what brightness dislikes, and counts what it is asked."""
-
-    def __init__(self, **fields):
-        super().__init__(name="dark@1", **fields)
-        self.asked = 0
-
-    def _judge(self, question):
-        self.asked += 1
-        return replace(super()._judge(question), score=1 - super()._judge(question).score)
-
-
-class Tuned(Painter):
-    """Paints a little brighter."""
-
-    def __init__(self, **fields):
-        super().__init__(name="tuned@1", **fields)
-
-    def _paint(self, request):
-        painting = super()._paint(request)
-        return replace(painting, image=painting.image.point(lambda value: min(255, int(1.2 * value))))
-
-
-def planned(models, each=3, images=IMAGES, **fields):
-    compared = lineup(models, images)
-    asked = Asked(Benchmark("tiny", items(each)), compared.methods, images, 2, stack=models, **fields)
-    return plan(asked, Contrast()), compared
-
-
-def paper(folder, models, by=(), terse=None, dataset=None, **fields):
-    found, compared = planned(models, **fields)
-    others = (Named("terse", terse or Critic(name="terse@1", enough=0.4)),)
-    beside = Beside(tuple(by), (*critics(None, found), *others), dataset, Named("tuned", Tuned()))
-    return make(found, compared, beside, folder, {"command": "test"}, lambda event: None, patience=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -109,15 +66,6 @@ def share(folder, method, budget, tags, value=lambda item: item.correct):
     return np.mean([np.mean(values) for values in by_tag.values()])
 
 
-def test_all_of_the_papers_methods_take_part_where_the_stack_can_play_them():
-    compared = lineup(stack(), 16)
-    assert [method.name for method in compared.methods[:5]] == [NOISE, PROMPT, FLOW, LATEST, SILENT]
-    assert dict(compared.widths) == {1: "width 1", 2: FLOW, 4: "width 4"}  # width 8 would paint drafts alone
-    assert compared.left_out == ()
-    options = {method.name: dict(method.strategy.options) for method in compared.methods}
-    assert (options[LATEST]["parent"], options[SILENT]["reflect"], options["width 4"]["drafts"]) == ("latest", False, 8)
-
-
 def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
     models = stack(refiner=None, corrector=None, reflector=None)
     found, compared = planned(models, each=2, images=2)
@@ -135,18 +83,13 @@ def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
     assert "who picks from the pictures of noise" in text
 
 
-def test_without_a_refiner_reflection_stays():
-    compared = lineup(stack(refiner=None), 8)
-    assert PROMPT not in compared
-    assert FLOW in compared
-
-
 def test_every_exhibit_is_there(data):
     assert [item["id"] for item in data["exhibits"]] == [
         "figure-2",
         "table-1",
         "figure-4-left",
         "figure-4-middle",
+        "efficiency",
         "figure-4-right",
         "width-depth",
         "choices",
@@ -171,7 +114,9 @@ def test_every_number_says_its_interval_and_prompts_and_seeds(finished, data):
     records = [item for exhibit in data["exhibits"] for item in exhibit["ours"]]
     assert len(records) > 60
     for item in records:
-        assert item["low"] <= item["value"] <= item["high"]
+        never = float("inf")  # JSON has none, so it is null
+        low, value, high = (never if item[name] is None else item[name] for name in ("low", "value", "high"))
+        assert low <= value <= high
         if item["prompts"]:
             assert item["pairs"] == 2 * item["prompts"]
         else:
@@ -192,7 +137,7 @@ def test_the_papers_values_are_labelled_as_theirs_and_never_ours(finished, data)
     text, page = ((finished[0] / name).read_text() for name in ("paper.md", "paper.html"))
     assert "| the paper: ReflectionFlow, 32 pictures | 0.91 | 1.00 | 0.90 | – |" in text
     rows = [line for line in text.splitlines() if line.startswith("| the paper: ")]
-    assert len(rows) == 4 + 4 + 3 + 2
+    assert len(rows) == 4 + 4 + 3 + 1 + 2
     assert not any("[" in line for line in rows)  # they have no intervals
     assert page.count(">the paper: ") == len(rows)
     assert all("not ours" in told and "FLUX.1-dev, 1024 × 1024" in told for told in (text, page))
@@ -227,12 +172,18 @@ def test_other_verifiers_pick_from_the_same_pictures(finished, data):
     assert dark.asked == sum(len(row.scores) for row in results.rows if row.method == FLOW)
 
 
-def test_the_choices_are_paired_with_reflectionflow_itself(data):
+def test_each_choice_is_paired_with_the_method_that_differs_in_it_alone(data):
     found = ours(data, "choices")
-    own = f"{FLOW} (best parent, reflections)"
-    for turned, name in (("best − latest parent", LATEST), ("with − without reflections", SILENT)):
-        moved = found[own, "6"]["value"] - found[name, "6"]["value"]
+    own = f"{FLOW} (best parent, ranked by edits, reflections)"
+    for turned, one, other in (
+        ("best − latest parent", own, LATEST),
+        ("ranked by edits − by score", own, BY_SCORE),
+        ("with − without reflections, both ranked by score", BY_SCORE, f"{SILENT}, ranked by score"),
+    ):
+        moved = found[one, "6"]["value"] - found[other, "6"]["value"]
         assert found[turned, "6"]["value"] == pytest.approx(moved, abs=1e-5)
+    notes = next(item["notes"] for item in data["exhibits"] if item["id"] == "choices")
+    assert any("Without reflections there are no edits to rank by" in note for note in notes)
     assert found["best − latest parent", "2"]["value"] == 0  # drafts are everybody's
 
 
@@ -249,12 +200,17 @@ def test_repeating_asks_nothing_and_ends_with_the_same_bytes(finished, tmp_path)
     paper(finished[0], models, [Named("dark", dark)])
     assert not (tmp_path / "log").exists()
     assert dark.asked == 0
-    assert {name: (finished[0] / name).read_bytes() for name in FILES} == before
+    assert {name: (finished[0] / name).read_bytes() for name in FILES} == before  # with the time of the first pass
     assert verify(finished[0] / "run").ok
 
 
 class Interrupted(Exception):
     pass
+
+
+def timeless(path):
+    """Return a file without the minutes that tell when the models were called."""
+    return re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d", b"MINUTE", path.read_bytes())
 
 
 @pytest.mark.parametrize("where", ["painting", "picking", "reflecting"])
@@ -280,7 +236,7 @@ def test_an_interrupted_run_continues_to_the_same_tables(finished, tmp_path, whe
     painted = (tmp_path / "log").read_text().split()
     assert len(painted) - len(set(painted)) <= painter.batch_size  # at most the batch in flight is painted again
     for name in FILES:
-        assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
+        assert timeless(tmp_path / "out" / name) == timeless(finished[0] / name)
 
 
 def test_the_page_stands_alone(finished):
@@ -307,13 +263,6 @@ def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):
     assert all(title.endswith("(oracle)") for title in titles)
     assert page.count("<table>") == page.count('<li class="warn">Oracle: ')
     assert "| dark (oracle) |" in text
-
-
-def test_prompts_are_chosen_by_tag():
-    every = Benchmark("tiny", items(5))
-    kept = chosen(every, 2, 4)
-    assert [item.tag for item in kept.items] == ["single_object"] * 2 + ["counting"] * 2 + ["composite"] * 4
-    assert chosen(every, 9, 0).tags == ("single_object", "counting")
 
 
 def failed_drafts(folder):
@@ -420,6 +369,100 @@ def test_the_data_set_is_shown_with_the_papers_counts_below_ours(finished, tmp_p
     assert json.loads((copy / "paper.json").read_text())["dataset"]["subsets"] == {"cot": 1, "rule": 1}
 
 
+def stored_by(folder, label):
+    """Return the searches of such a label, by prompt and seed."""
+    with RunDirectory.read(folder / "run") as run:
+        return {
+            (item.search["task"]["prompt"], item.search["task"]["seed"]): item.result
+            for item in run.results()
+            if re.fullmatch(label, item.label)
+        }
+
+
+def test_words_of_another_picture_are_given_where_there_is_something_to_correct(finished, data):
+    true, wrong = (stored_by(finished[0], BY_SCORE + more) for more in ("", rf", told by {ELSEWHERE}:critic@1\+.*"))
+    assert len(wrong) == 18
+    said = {}
+    for (prompt, _), result in true.items():
+        for step in (step for step in result.steps if step.reflection is not None):
+            said.setdefault(prompt, {}).setdefault(step.reflection.text, set()).add(step.reflection.candidate)
+    corrected = 0
+    for result in wrong.values():
+        for step in (step for step in result.steps if step.reflection is not None):
+            corrected += 1
+            speaking_of = set().union(*(said[p].get(step.reflection.text, set()) for p in said))
+            assert step.reflection.candidate == step.candidate.recipe.parent
+            assert speaking_of - {step.candidate.recipe.parent}
+    assert corrected
+
+
+def test_who_speaks_is_paired_with_the_method_that_is_ranked_alike(finished, data):
+    found = ours(data, "choices")
+    for name in (ELSEWHERE, "brief"):
+        moved = found[BY_SCORE, "6"]["value"] - found[f"told by {name}, ranked by score", "6"]["value"]
+        line = f"own reflections − told by {name}, both ranked by score"
+        assert found[line, "6"]["value"] == pytest.approx(moved, abs=1e-5)
+        assert found[line, "2"]["value"] == 0  # drafts are everybody's
+    right = {"single_object": [], "counting": []}
+    with RunDirectory.read(finished[0] / "run") as run:
+        for (prompt, _), result in stored_by(finished[0], f"{BY_SCORE}, told by brief@1").items():
+            item = next(item for item in read_results(finished[0]).prompts if item.prompt == prompt)
+            if item.tag in right:
+                right[item.tag].append(Contrast().decide([(run.image(result.best.candidate.image), item)])[0].correct)
+    wanted = np.mean([np.mean(values) for values in right.values()])
+    assert found["told by brief, ranked by score", "6"]["value"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_record_tells_command_models_and_times(finished, data):
+    with RunDirectory.read(finished[0] / "run") as run:
+        times = [datetime.fromtimestamp(row.time, UTC).strftime("%Y-%m-%d %H:%M") for row in run.calls()]
+    began, ended = min(times), max(times)
+    assert (data["command"], data["began"], data["ended"]) == ("reflectionflow test", began, ended)
+    text, page = ((finished[0] / name).read_text() for name in ("paper.md", "paper.html"))
+    facts = {
+        "Command": "reflectionflow test",
+        "Model calls": f"{began} to {ended} UTC",
+        "Further picks by": "dark@1",
+        "Figure 2 asks": "critic@1, terse@1",
+        "Control": "tuned@1",
+        "Verifier": "brightness@1",
+    }
+    for name, value in facts.items():
+        assert f"- {name}: {value}" in text
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    assert data["models_beside"]["Figure 2 asks"] == ["critic@1", "terse@1"]
+
+
+def test_the_declared_comparison_has_its_tests(finished, data):
+    tests = {item["method"]: item for item in data["tests"]}
+    told = json.loads((finished[0] / "results.json").read_text())["tables"]["differences"]
+    assert [(item["method"], item["p"], item["p_holm"]) for item in told] == [
+        (item["method"], item["p"], item["p_holm"]) for item in tests.values()
+    ]
+    assert (tests[FLOW]["group"], tests[FLOW]["pictures"]) == ("GenEval's tags", 6)
+    notes = next(item["notes"] for item in data["exhibits"] if item["id"] == "table-1")
+    [note] = [note for note in notes if "the declared comparison" in note]
+    assert f"Test of {FLOW} − {NOISE}" in note
+    assert f"by Holm for all {len(tests)} methods" in note
+    assert f"better : worse {tests[FLOW]['better']} : {tests[FLOW]['worse']}." in note
+    assert (
+        "Bold is a difference whose interval excludes zero. That is no test" in (finished[0] / "paper.md").read_text()
+    )
+
+
+def test_the_pictures_needed_are_those_of_the_evaluation(finished, data):
+    told = json.loads((finished[0] / "results.json").read_text())["tables"]["efficiency"]
+    found = ours(data, "efficiency")
+    for name in (PROMPT, FLOW):
+        for column, key in (("noise, 6 pictures", "target"), ("pictures needed for that score", "pictures")):
+            assert found[name, column]["value"] == told[name][key]["value"]
+        assert found[name, "times fewer than noise"]["value"] == told[name]["ratio"]["value"]
+    assert theirs(data, "efficiency") == {
+        (FLOW, "noise, 6 pictures"): 0.848,
+        (FLOW, "times fewer than noise"): 10.0,
+    }
+
+
 def test_the_control_is_noise_scaling_by_another_generator(finished, data):
     folder, results = finished[0], read_results(finished[0])
     curve, table = ours(data, "figure-4-middle"), ours(data, "table-1")
@@ -438,61 +481,3 @@ def test_the_control_is_noise_scaling_by_another_generator(finished, data):
     assert table["control, 6 pictures", "GenEval's tags"]["value"] == pytest.approx(wanted, abs=1e-6)
     gain = table[f"{FLOW}, 6 pictures", "counting"]["value"] - table["control, 6 pictures", "counting"]["value"]
     assert table[f"{FLOW} − control", "counting"]["value"] == pytest.approx(gain, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("nobody", "--control nobody: no model is called 'nobody'"),
-        ("scenes-clip", "--control scenes-clip: it plays verifier, not generator"),
-        ("scenes-flux", "--control scenes-flux: .*16"),
-    ],
-)
-def test_controls_that_cannot_paint_are_refused(name, said):
-    with pytest.raises(MisuseError, match=said):
-        control_of(name, planned(stack())[0])
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (["nobody"], "--reflect-by nobody: no model is called 'nobody'"),
-        (["scenes-clip"], "--reflect-by scenes-clip: it plays verifier, not reflector"),
-        (["scenes-teacher"] * 2, "names scenes-teacher twice"),
-    ],
-)
-def test_reflectors_that_cannot_be_asked_are_refused(names, said):
-    with pytest.raises(MisuseError, match=said):
-        critics(names, planned(stack())[0])
-
-
-def test_the_teacher_is_asked_on_scenes_alone_and_called_an_oracle():
-    painter = Painter(defaults=replace(Painter().defaults, width=128, height=128))
-    painter.capabilities = replace(painter.capabilities, words=known_words())
-    one = Metadata("single_object", "a photo of a star", (Clause("star"),))
-    found = plan(Asked(Benchmark("one", (one,)), stack=stack(generator=painter)), ScenesJudge())
-    assert [critic.told for critic in critics(None, found)] == ["critic", "scenes-teacher (oracle)"]
-    assert [critic.told for critic in critics([], found)] == ["critic"]
-    assert [critic.told for critic in critics(None, planned(stack())[0])] == ["critic"]
-    assert critics(None, planned(stack(corrector=None))[0]) == ()
-    with pytest.raises(MisuseError, match="tiny has no corrector"):
-        critics(["scenes-teacher"], planned(stack(corrector=None))[0])
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (["nobody"], "--pick-by nobody: no model is called 'nobody'"),
-        (["scenes-flux"], "--pick-by scenes-flux: it plays generator, not verifier"),
-        (["scenes-clip", "scenes-clip"], "names scenes-clip twice"),
-        (["scenes-oracle"], "labelled training data.*pass --oracle"),
-        (["nowhere.toml"], "--pick-by nowhere.toml: there is no stack file"),
-        (["nobody", "scenes-flux"], "nobody.*\n.*scenes-flux"),
-    ],
-)
-def test_verifiers_that_cannot_pick_are_refused(names, said):
-    one = Metadata("single_object", "a photo of a star", (Clause("star"),))
-    models = stack(generator=Painter(defaults=replace(Painter().defaults, width=128, height=128)))
-    found = plan(Asked(Benchmark("one", (one,)), stack=models), ScenesJudge())
-    with pytest.raises(MisuseError, match=said):
-        pickers(names, found)

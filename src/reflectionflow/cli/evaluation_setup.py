@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -69,16 +69,26 @@ def cast_for(benchmark: Benchmark, stack: str, networks: Networks, *, dry_run: b
     raise MisuseError("\n".join(map(str, refused)))
 
 
-def forecast_of(planned: Plan, out: Path, pace: float | None, price: float | None) -> Forecast:
-    """Return the forecast, at the pace of the paper's release for pictures of its size where none is known."""
+def forecast_of(
+    planned: Plan, out: Path, pace: float | None, price: float | None, beside: Mapping[str, int] | None = None
+) -> Forecast:
+    """Return the forecast, at the pace of the paper's release for pictures of its size where none is known.
+
+    Args:
+        planned: The evaluation.
+        out: Its directory.
+        pace: Seconds a picture takes, as the user says; none for what the directory tells.
+        price: Of an hour of the device.
+        beside: Calls besides its searches, at most, by kind.
+    """
     from reflectionflow.evaluation.paper import published
     from reflectionflow.evaluation.rehearsal import forecast
     from reflectionflow.evaluation.running import RUN
 
-    found = forecast(planned, out / RUN, pace, price)
+    found = forecast(planned, out / RUN, pace, price, beside)
     if found.seconds is not None or planned.trials[0].search.task.width != published.SIDE:
         return found
-    return replace(forecast(planned, out / RUN, published.SECONDS_PER_IMAGE, price), pace=published.PACE)
+    return replace(forecast(planned, out / RUN, published.SECONDS_PER_IMAGE, price, beside), pace=published.PACE)
 
 
 def judge_of(benchmark: Benchmark, networks: Networks, *, dry_run: bool) -> Judge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,10 +40,9 @@ from reflectionflow.cli.evaluation_setup import (
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from reflectionflow.evaluation.paper import Beside
     from reflectionflow.evaluation.planning import Plan
+    from reflectionflow.roles import Stack
 
 
 class Suite(StrEnum):
@@ -76,7 +76,15 @@ ReflectBy = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Further reflectors asked about the same failed drafts: models or stack files, with commas; absent: "
-        "scenes-teacher where the stack paints Scenes.",
+        "scenes-vlm and scenes-teacher where the stack paints Scenes.",
+    ),
+]
+ToldBy = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Who speaks in the reflector's place for whole searches: models or stack files, with commas; "
+        "another-picture gives every picture what was said of another one.",
     ),
 ]
 GenRef = Annotated[
@@ -105,6 +113,7 @@ def paper(
     split: Split = Part.TEST,
     pick_by: PickBy = "",
     reflect_by: ReflectBy = None,
+    told_by: ToldBy = "",
     genref: GenRef = None,
     control: Control = None,
     steps: Steps = None,
@@ -127,6 +136,7 @@ def paper(
     """
     from reflectionflow.evaluation.benchmarks import benchmark as find
     from reflectionflow.evaluation.paper import chosen, lineup, make, nobody
+    from reflectionflow.evaluation.paper.costs import further, together
     from reflectionflow.evaluation.paper.writing import PAGE
     from reflectionflow.evaluation.planning import Asked, plan
     from reflectionflow.stack import read
@@ -149,15 +159,18 @@ def paper(
     )
     networks = Networks(detector, clip, judge_device, download)
     planned = plan(asked, judge_of(asked.benchmark, networks, dry_run=dry_run))
-    names, others = _names(pick_by), None if reflect_by is None else _names(reflect_by)
+    others = None if reflect_by is None else _names(reflect_by)
+    wanted = _Wanted(_names(pick_by), others, _names(told_by), genref, control)
     if dry_run:
-        if not read(stack).missing():  # else stand-ins are counted, which say nothing of whom they stand for
-            _beside(names, others, genref, control, planned)
-        tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
-        for sentence in (*_further(planned, names, others, control), *compared.left_out):
+        # stand-ins say nothing of whom they stand for
+        critics = wanted.critics(models) if read(stack).missing() else len(wanted.beside(planned).critics)
+        parts = list(further(planned, wanted.pick_by, critics, control, wanted.told_by))
+        needed = forecast_of(planned, out, seconds_per_image, price_per_hour, together(parts))
+        tell_forecast(planned, needed, as_json=as_json)
+        for sentence in (*(part.told for part in parts), *compared.left_out):
             tell(sentence)
         return
-    beside = _beside(names, others, genref, control, planned)
+    beside = wanted.beside(planned)
     passed: dict[str, Any] = {
         "command": "paper",
         "stack": stack,
@@ -168,11 +181,18 @@ def paper(
         "images": images,
         "seeds": seeds,
         "seed": seed,
-        "pick_by": names,
-        "reflect_by": others,
+        "pick_by": wanted.pick_by or None,
+        "reflect_by": wanted.reflect_by,
+        "told_by": wanted.told_by or None,
         "genref": None if genref is None else str(genref),
         "control": control,
+        "steps": steps,
+        "guidance": guidance,
         "oracle": oracle,
+        "detector": detector,
+        "clip": clip,
+        "judge_device": judge_device,
+        "out": str(out),
     }
     with progress(planned, quiet=quiet) as consumer:
         made = make(planned, compared, beside, out, passed, consumer, nobody if quiet else tell)
@@ -201,40 +221,38 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _beside(
-    pick_by: list[str], reflect_by: list[str] | None, genref: Path | None, control: str | None, planned: Plan
-) -> Beside:
-    """Return what the user names beside the evaluation, refused or read before anything is painted."""
-    from reflectionflow.evaluation.paper import Beside
-    from reflectionflow.evaluation.paper.control import control_of
-    from reflectionflow.evaluation.paper.picking import pickers
-    from reflectionflow.evaluation.paper.reflecting import critics
-    from reflectionflow.genref.stats import statistics
+@dataclass(frozen=True)
+class _Wanted:
+    """What the user names beside the evaluation; see the options."""
 
-    return Beside(
-        pickers=pickers(pick_by, planned),
-        critics=critics(reflect_by, planned),
-        control=None if control is None else control_of(control, planned),
-        dataset=None if genref is None else statistics(genref),
-    )
+    pick_by: list[str]
+    reflect_by: list[str] | None
+    told_by: list[str]
+    genref: Path | None
+    control: str | None
 
+    def beside(self, planned: Plan) -> Beside:
+        """Return it refused or read, before anything is painted."""
+        from reflectionflow.evaluation.paper import Beside
+        from reflectionflow.evaluation.paper.control import control_of
+        from reflectionflow.evaluation.paper.picking import pickers
+        from reflectionflow.evaluation.paper.reflecting import critics
+        from reflectionflow.evaluation.paper.speaking import speakers
+        from reflectionflow.genref.stats import statistics
 
-def _further(planned: Plan, pick_by: list[str], reflect_by: list[str] | None, control: str | None) -> Iterator[str]:
-    """Yield what is needed at most besides the evaluation itself, outside its estimate of time."""
-    from reflectionflow.evaluation.paper.reflecting import FIRST, usual
-
-    asked, models = planned.asked, planned.models
-    searches = asked.seeds * len(asked.benchmark.items)
-    outside = "outside the estimate of time"
-    for name in pick_by:
-        yield f"--pick-by {name}: {asked.images * searches:,} further verifier calls, {outside}."
-    others = usual(models) if reflect_by is None else reflect_by
-    critics = (models.reflector is not None) + len(others) if models.corrector is not None else 0
-    if critics:
-        drafts = min(FIRST, asked.images) * searches
-        yield (
-            f"Figure 2, {critics} reflectors: {critics * drafts:,} further reflector calls and "
-            f"{(critics + 1) * drafts:,} pictures, {outside}; as many as if every first draft failed."
+        return Beside(
+            pickers=pickers(self.pick_by, planned),
+            critics=critics(self.reflect_by, planned),
+            control=None if self.control is None else control_of(self.control, planned),
+            speakers=speakers(self.told_by, planned),
+            dataset=None if self.genref is None else statistics(self.genref),
         )
-    if control is not None:
-        yield f"--control {control}: {asked.images * searches:,} further pictures and verifier calls, {outside}."
+
+    def critics(self, models: Stack) -> int:
+        """Return how many reflectors Figure 2 shows for models that cannot be loaded here."""
+        from reflectionflow.evaluation.paper.reflecting import usual
+
+        if models.corrector is None:
+            return 0
+        others = usual(models) if self.reflect_by is None else self.reflect_by
+        return (models.reflector is not None) + len(others)

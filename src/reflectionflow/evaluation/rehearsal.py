@@ -33,7 +33,7 @@ class Forecast:
     Attributes:
         searches: Number of searches.
         charged: Each method's spend as if it ran alone, all prompts and seeds together, by name.
-        calls: What is really computed, shared drafts once, by kind of call.
+        calls: What is really computed, shared drafts once and what comes besides the searches, by kind of call.
         done: The same, as far as the directory holds it already.
         seconds: Estimated seconds of model time for what is left; none when no pace is known.
         pace: Where the estimate comes from, as a sentence.
@@ -60,7 +60,11 @@ class Forecast:
 
 
 def forecast(
-    plan: Plan, folder: Path, seconds_per_image: float | None = None, price_per_hour: float | None = None
+    plan: Plan,
+    folder: Path,
+    seconds_per_image: float | None = None,
+    price_per_hour: float | None = None,
+    beside: Mapping[str, int] | None = None,
 ) -> Forecast:
     """Return what an evaluation needs at most; nothing is painted, and nothing is left on disk.
 
@@ -69,6 +73,7 @@ def forecast(
         folder: Its directory; a run in it tells the pace of each kind of call, and what is done.
         seconds_per_image: The pace, everything included, instead of the measured one.
         price_per_hour: Of the device.
+        beside: Calls that the directory gets besides these searches, at most, by kind; none for no others.
     """
     group = [trial for trial in plan.trials if trial.prompt == 0 and trial.seed == plan.asked.first_seed]
     times = len(plan.asked.benchmark.items) * plan.asked.seeds
@@ -80,7 +85,7 @@ def forecast(
             found = run.result(trial.search.id)
             assert found is not None
             charged[trial.method.name] = charged.get(trial.method.name, Spend()) + found.result.charged
-    calls = {kind: counted.get(kind, 0) for kind in _KINDS}
+    calls = {kind: counted.get(kind, 0) + (beside or {}).get(kind, 0) for kind in _KINDS}
     measured = _measured(folder)
     left = {kind: max(0, count - measured.get(kind, (0, 0.0))[0]) for kind, count in calls.items()}
     seconds, pace = _estimate(left, measured, seconds_per_image)

@@ -176,6 +176,12 @@ class Journal:
         with storage_errors(self._run, "reading the journal"):
             return {role: (count, seconds) for role, count, seconds in self._reader.execute(query)}
 
+    def period(self) -> tuple[float, float] | None:
+        """Return when the first and the last call were committed, seconds since 1970; none before there is one."""
+        with storage_errors(self._run, "reading the journal"):
+            first, last = self._reader.execute("SELECT min(time), max(time) FROM calls").fetchone()
+        return None if first is None else (first, last)
+
     def problems(self) -> list[str]:
         """Return what SQLite's own integrity check finds wrong with the file, one sentence each."""
         with storage_errors(self._run, "checking the journal"):

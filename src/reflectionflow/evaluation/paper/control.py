@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.evaluation.judging import Decisions
 from reflectionflow.evaluation.paper.methods import NOISE
 from reflectionflow.evaluation.paper.named import Named, named
 from reflectionflow.evaluation.paper.replaying import Say
+from reflectionflow.evaluation.paper.substituting import correct_picks, substituted
 from reflectionflow.evaluation.planning import Plan
-from reflectionflow.evaluation.running import DECISIONS, RUN, Consumer, played
+from reflectionflow.evaluation.running import Consumer
 from reflectionflow.roles import Role
-from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Patience, check_task
 
 
@@ -66,27 +65,10 @@ def controlled(
     """
     other = _planned(control, planned)
     say(f"The control {control.name} paints: {len(other.trials)} searches.")
-    with RunDirectory.read(folder / RUN) as known:
-        spec = known.spec
-    with RunDirectory.open(folder / RUN, spec) as run:
-        decisions = Decisions(folder / DECISIONS, planned.judge)
-        try:
-            rows = played(other, run, decisions, on_event, patience)
-        finally:
-            decisions.close()
-    right = np.zeros((len(planned.asked.benchmark.items), planned.asked.seeds, len(planned.budgets)))
-    for row in rows:
-        right[row.prompt, row.seed - planned.asked.first_seed] = [item.correct for item in row.outcomes]
-    return right
+    return correct_picks(other, folder, on_event, patience)
 
 
 def _planned(control: Named, planned: Plan) -> Plan:
     """Return the evaluation's noise scaling with another generator."""
     models = replace(planned.models, generator=control.model, corrector=None, reflector=None, refiner=None)
-    label = f"control {control.model.name}"
-    trials = tuple(
-        replace(trial, search=replace(trial.search, label=label))
-        for trial in planned.trials
-        if trial.method.name == NOISE
-    )
-    return replace(planned, models=models, trials=trials)
+    return substituted(planned, NOISE, models, f"control {control.model.name}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
-from reflectionflow.evaluation.paper.reflecting import NEW_NOISE, Criticised, Told
+from reflectionflow.evaluation.paper.reflecting import NEW_NOISE, SMALL_VLM, Criticised, Told
 from reflectionflow.evaluation.reflections import (
     PRECISION,
     RECALL,
@@ -99,4 +99,9 @@ def _notes(found: Criticised) -> tuple[str, ...]:
         else "The judge cannot say which edits it misses, so named faults are not counted."
     )
     known = [f"{', '.join(sorted(found.oracles))}: uses what labelled training data."] if found.oracles else []
+    if SMALL_VLM in found.told:
+        known.append(
+            f"{SMALL_VLM}: the vision-language model's own words, tuned on the language of Scenes. An untuned one of "
+            "its size does not speak it, so the paper's comparison of tuned and untuned has no row here."
+        )
     return (drafts, read, *known, "Intervals: the unit is the prompt. The paper shows examples, and no numbers.")

@@ -17,12 +17,14 @@ class Column:
         pairs: Pairs of prompt and seed, or pictures, behind each of its numbers.
         prompts: Prompts behind them; none where the seeds of one prompt may be in different columns.
         counted: What is counted where that is not told as prompts × seeds.
+        digits: Decimals that are shown.
     """
 
     name: str
     pairs: int
     prompts: int | None = None
     counted: str = "pairs"
+    digits: int = 2
 
     @property
     def units(self) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct
 from reflectionflow.evaluation.difficulty import LEVELS
+from reflectionflow.evaluation.pages.grids import p_value
 from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
-from reflectionflow.evaluation.paper.methods import FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, Lineup
 from reflectionflow.evaluation.paper.picking import Picks
 from reflectionflow.evaluation.paper.reflecting import Criticised
+from reflectionflow.evaluation.paper.speaking import ELSEWHERE, Spoken
 from reflectionflow.evaluation.results import Results
 from reflectionflow.evaluation.statistics import Estimate, tag_interval
 from reflectionflow.evaluation.tables import Scores, Tables
@@ -47,6 +49,8 @@ class Material:
         chains: Chains to look at; none where there are none.
         dataset: Numbers of the data set; none where it was not named.
         control: Whether the control's pick is right, [prompts, seeds, budgets]; none without a control.
+        spoken: The same of ReflectionFlow, ranked by score, by who spoke in the reflector's place.
+        beside: Names and versions of models besides those of the search, by what they do.
     """
 
     results: Results
@@ -60,6 +64,8 @@ class Material:
     chains: Chains | None = None
     dataset: Statistics | None = None
     control: np.ndarray | None = None
+    spoken: Spoken = field(default_factory=dict)
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def scores(self, method: str) -> Scores:
         """Return a method's scores."""
@@ -98,6 +104,7 @@ def exhibits(material: Material) -> list[Exhibit]:
         _table_one(material, arrays),
         _picks(material, arrays),
         _curves(material, arrays),
+        _efficiency(material),
         _difficulty(material),
         _widths(material),
         _choices(material, arrays),
@@ -134,11 +141,27 @@ def _table_one(material: Material, arrays: Arrays) -> Exhibit:
         lines += _controls(material, material.control, arrays)
     notes = (
         f"“{material.group}” is the mean over {', '.join(members)}; the paper's is over GenEval's six.",
-        "Differences are paired: same prompts, same seeds, same first drafts; bold where the interval excludes zero.",
+        "Differences are paired: same prompts, same seeds, same first drafts.",
+        *_tests(material),
         COUNTED,
         *((ABOUT_CONTROL,) if material.control is not None else ()),
     )
     return Exhibit("table-1", "Table 1: score by tag", tuple(columns), tuple(lines), notes)
+
+
+def _tests(material: Material) -> Iterator[str]:
+    """Yield the tests against noise, ReflectionFlow's, which is the declared comparison, first."""
+    about, found = material.results.about, {item.method: item for item in material.tables.differences}
+    exact = "McNemar's exact test" if len(about.seeds) == 1 else "exact sign test"
+    for name, declared in ((FLOW, ", the declared comparison"), (PROMPT, "")):
+        if name in found:
+            item = found[name]
+            yield (
+                f"Test of {name} − {item.baseline}{declared} ({material.group}, {about.budgets[-1]} pictures): "
+                f"p {p_value(item.p)} (randomisation), {p_value(item.p_holm)} by Holm for all {len(found)} methods "
+                f"compared with {item.baseline}; {exact} {p_value(item.p_exact)}, prompts better : worse "
+                f"{item.better} : {item.worse}."
+            )
 
 
 def _controls(material: Material, control: np.ndarray, arrays: Arrays) -> Iterator[Line]:
@@ -207,6 +230,34 @@ def _curves(material: Material, arrays: Arrays) -> Exhibit:
     )
 
 
+def _efficiency(material: Material) -> Exhibit | None:
+    found = material.tables.efficiency
+    names = [name for name in MAIN if name in found]
+    if not names:
+        return None
+    most = material.results.about.budgets[-1]
+    prompts = sum(material.tables.counts[tag] for tag in material.tables.groups[material.group])
+    columns = (
+        material.column(f"{NOISE}, {most} pictures", prompts),
+        replace(material.column("pictures needed for that score", prompts), digits=1),
+        replace(material.column(f"times fewer than {NOISE}", prompts), digits=1),
+    )
+    lines = []
+    for name in names:
+        item = found[name]
+        claimed = (published.CURVES[NOISE][published.MOST], None, published.FEWER) if name == FLOW else ()
+        setting = f"{published.MOST} pictures of {NOISE}, their claim" if claimed else ""
+        lines.append(Line(name, (item.target, item.pictures, item.ratio), claimed, setting))
+    notes = (
+        f"{material.group}, interpolated over the logarithm of the pictures. “Never” means not within {most} pictures; "
+        "the times are then 0.",
+        "The paper's 10 times is the claim of its project site: its curve has 0.847 with 2 pictures, and noise 0.848 "
+        "with 32.",
+        COUNTED,
+    )
+    return Exhibit("efficiency", f"Pictures needed for {NOISE}'s score", columns, tuple(lines), notes)
+
+
 def _difficulty(material: Material) -> Exhibit | None:
     found = material.tables.difficulty
     if found is None:
@@ -224,7 +275,8 @@ def _difficulty(material: Material) -> Exhibit | None:
     told = (
         "of the other seeds, so that chance does not choose."
         if found.crossed
-        else "of the same seed, because there is only one: hard prompts then seem to gain by chance alone."
+        else "of the same seed, the very pictures that are scored, because there is only one seed: a prompt counts as "
+        "hard where chance was against it, so hard prompts seem to gain and easy ones to lose by chance alone."
     )
     notes = (
         "All tags, by the share of single drafts that are right: easy from two thirds, hard below one third, told by "
@@ -252,19 +304,48 @@ def _widths(material: Material) -> Exhibit | None:
 
 
 def _choices(material: Material, arrays: Arrays) -> Exhibit | None:
-    """Return ReflectionFlow's choices, each turned the other way: which parent, and whether anything is said."""
-    turned = {LATEST: "best − latest parent", SILENT: "with − without reflections"}
-    known = [name for name in turned if name in material.compared]
-    if FLOW not in material.compared or not known:
+    """Return ReflectionFlow's choices, each turned the other way: parent, ranking, reflections."""
+    if FLOW not in material.compared:
         return None
-    own = arrays.mean(FLOW, is_correct)
-    lines = [Line(f"{FLOW} (best parent, reflections)", material.scores(FLOW).groups[material.group])]
-    for name in known:
-        moved = arrays.bootstrap.macro(own - arrays.mean(name, is_correct), arrays.primary)
-        lines.append(Line(name, material.scores(name).groups[material.group]))
-        lines.append(Line(turned[name], tuple(moved.estimates()), difference=True))
-    notes = (
-        f"{material.group}; the release corrects the latest picture of a chain, ReflectionFlow here its best one.",
-        "Without reflections the corrector sees the picture and the prompt alone. The paper has no such rows.",
+    right = {name: arrays.mean(name, is_correct) for name in (FLOW, LATEST, BY_SCORE, SILENT)}
+    told = {f"told by {name}": correct.mean(axis=1) for name, correct in material.spoken.items()}
+
+    def own(name: str, values: np.ndarray) -> Line:
+        return Line(name, arrays.shares(values, arrays.primary))
+
+    def moved(name: str, one: np.ndarray, other: np.ndarray) -> Line:
+        return Line(name, tuple(arrays.bootstrap.macro(one - other, arrays.primary).estimates()), difference=True)
+
+    lines = [
+        own(f"{FLOW} (best parent, ranked by edits, reflections)", right[FLOW]),
+        own(LATEST, right[LATEST]),
+        moved("best − latest parent", right[FLOW], right[LATEST]),
+        own(BY_SCORE, right[BY_SCORE]),
+        moved("ranked by edits − by score", right[FLOW], right[BY_SCORE]),
+        own(f"{SILENT}, ranked by score", right[SILENT]),
+        moved("with − without reflections, both ranked by score", right[BY_SCORE], right[SILENT]),
+    ]
+    for name, values in told.items():
+        lines.append(own(f"{name}, ranked by score", values))
+        lines.append(moved(f"own reflections − {name}, both ranked by score", right[BY_SCORE], values))
+    return Exhibit(
+        "choices", "Parent, ranking and reflections", material.budgets, tuple(lines), tuple(_choice_notes(material))
     )
-    return Exhibit("choices", "Parent and reflections", material.budgets, tuple(lines), notes)
+
+
+def _choice_notes(material: Material) -> Iterator[str]:
+    yield (
+        f"{material.group}; the release corrects the latest picture of a chain, ReflectionFlow here its best one: the "
+        "one of which the reflector asks the fewest edits, or by the verifier's score."
+    )
+    yield (
+        "Without reflections there are no edits to rank by, and the corrector sees the picture and the prompt alone: "
+        f"it is compared with “{BY_SCORE}”, which differs in nothing else. The paper has no such rows."
+    )
+    if material.spoken:
+        yield "“Told by” names who speaks in the reflector's place during the whole search; all else is as it was."
+    if any(name.startswith(ELSEWHERE) for name in material.spoken):
+        yield (
+            f"Told by {ELSEWHERE}: where the reflector finds something to correct, the corrector is given other words "
+            "that it said of another picture of the same prompt, or of another prompt where there are none."
+        )

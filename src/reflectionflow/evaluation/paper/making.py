@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from reflectionflow.evaluation.paper.named import Named
 from reflectionflow.evaluation.paper.picking import picked
 from reflectionflow.evaluation.paper.reflecting import Criticised, criticised
 from reflectionflow.evaluation.paper.replaying import Say
+from reflectionflow.evaluation.paper.speaking import spoken
 from reflectionflow.evaluation.paper.writing import write
 from reflectionflow.evaluation.planning import Plan
 from reflectionflow.evaluation.running import RUN, Consumer, Done, carry_out
@@ -61,12 +62,26 @@ class Beside:
         critics: Reflectors that are asked about the same failed drafts.
         dataset: Numbers of the data set that the corrector learnt from; none leaves it out.
         control: A generator tuned on the data set's good pictures without a condition; none leaves it out.
+        speakers: Who speaks in the reflector's place for whole searches.
     """
 
     pickers: tuple[Named, ...] = ()
     critics: tuple[Named, ...] = ()
     dataset: Statistics | None = None
     control: Named | None = None
+    speakers: tuple[Named, ...] = ()
+
+    @property
+    def models(self) -> Mapping[str, tuple[str, ...]]:
+        """Names and versions of all of them, by what they do."""
+        control = () if self.control is None else (self.control,)
+        parts = {
+            "Further picks by": self.pickers,
+            "Figure 2 asks": self.critics,
+            "In the reflector's place": self.speakers,
+            "Control": control,
+        }
+        return {name: tuple(model.model.name for model in models) for name, models in parts.items() if models}
 
 
 def nobody(sentence: str) -> None:
@@ -107,6 +122,7 @@ def make(
     critics = shown.critics
     told = criticised(planned, done.results, critics, folder, on_event, say, calm) if critics else None
     control = None if shown.control is None else controlled(planned, shown.control, folder, on_event, say, calm)
+    told_by = spoken(planned, shown.speakers, folder, on_event, say, calm)
     chains = chains_of(done.results, FLOW, folder) if FLOW in compared else None
     done = _with_all_calls(done, folder)
     material = Material(
@@ -121,6 +137,8 @@ def make(
         chains=chains,
         dataset=shown.dataset,
         control=control,
+        spoken=told_by,
+        beside=shown.models,
     )
     return Made(done, tuple(write(material, folder)), material.left_out)
 
@@ -135,6 +153,11 @@ def _left_out(shown: Beside, told: Criticised | None, chains: Chains | None) -> 
         yield "Figure 2 is left out: the judge refuses none of the first drafts."
     if shown.control is None:
         yield "The control without condition is left out: no generator was named; --control STACK.toml names one."
+    if not shown.speakers and chains is not None:
+        yield (
+            "Reflections by others are left out: nobody was named; --told-by another-picture gives every picture what "
+            "was said of another one, and a model's name has that model speak."
+        )
     if chains is None:
         yield "Figure 5 is left out: it shows chains of ReflectionFlow, which the stack cannot play."
     elif not chains.shown:

@@ -12,7 +12,8 @@ from reflectionflow.search import strategy
 from reflectionflow.search.options import MOST_CHAINS
 
 NOISE, PROMPT, FLOW = "noise", "noise + prompt", "ReflectionFlow"
-LATEST, SILENT = "latest parent", "no reflections"
+LATEST, BY_SCORE, SILENT = "latest parent", "ranked by score", "no reflections"
+"""ReflectionFlow with one choice turned, the last one beside the one before: without reflections no edits rank."""
 WIDTH = 2
 """Chains of ReflectionFlow where the width is not what varies: the default of the strategy, as in the paper."""
 
@@ -49,7 +50,8 @@ def lineup(models: roles.Stack, images: int) -> Lineup:
         _method(PROMPT, "prompt"),
         _method(FLOW, "reflection", width=WIDTH),
         _method(LATEST, "reflection", width=WIDTH, parent="latest"),
-        _method(SILENT, "reflection", width=WIDTH, reflect=False),
+        _method(BY_SCORE, "reflection", width=WIDTH, rank="score"),
+        _method(SILENT, "reflection", width=WIDTH, rank="score", reflect=False),
         *(_method(name, "reflection", width=width) for width, name in widths.items()),
     ]
     missing = {method.name: _missing(method, models) for method in wanted}

@@ -56,6 +56,9 @@ DIFFICULTY: Mapping[str, Mapping[str, float]] = {
 }
 """Figure 4, right, from the project's site; where it draws the lines between the levels is not known."""
 
+FEWER = 10.0
+"""Times fewer pictures than noise for its score with 32, as the project's site claims; drafts are not counted."""
+
 SIDE = 1024
 """Width and height of the paper's pictures in px."""
 SECONDS_PER_IMAGE = 20.3

@@ -9,29 +9,35 @@ from reflectionflow.evaluation.paper.chains import WORDS, Chains, Change
 from reflectionflow.evaluation.paper.criticism import Example, examples
 from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, label
 from reflectionflow.evaluation.paper.exhibits import Material
+from reflectionflow.evaluation.paper.provenance import Provenance
 from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results
-from reflectionflow.evaluation.tables import plain
+from reflectionflow.evaluation.tables import Difference, plain
 from reflectionflow.types import to_json
 
 SCHEMA_VERSION = 1
 
 
-def records(material: Material, shown: Sequence[Exhibit]) -> Any:
+def records(material: Material, shown: Sequence[Exhibit], told: Provenance) -> Any:
     """Return everything as JSON data."""
     about = material.results.about
     return {
         "schema_version": SCHEMA_VERSION,
         "version": about.version,
+        "command": told.command,
+        "began": told.began,
+        "ended": told.ended,
         "benchmark": about.benchmark,
         "digest": about.digest,
         "stack": about.stack,
         "models": dict(about.models),
+        "models_beside": {name: list(models) for name, models in told.beside.items()},
         "judge": about.judge,
         "oracle": about.oracle,
         "budgets": list(about.budgets),
         "seeds": list(about.seeds),
         "left_out": list(material.left_out),
+        "tests": plain([_test(item, material) for item in material.tables.differences]),
         "exhibits": [
             {
                 "id": exhibit.id,
@@ -46,6 +52,13 @@ def records(material: Material, shown: Sequence[Exhibit]) -> Any:
         "reflections": None if material.criticised is None else _examples(material.criticised, material.results),
         "chains": None if material.chains is None else _chains(material.chains, material.results),
     }
+
+
+def _test(item: Difference, material: Material) -> dict[str, Any]:
+    """Return the tests of one method against the baseline, as `results.json` has them."""
+    where = {"group": material.group, "pictures": material.results.about.budgets[-1]}
+    tests = {name: getattr(item, name) for name in ("p", "p_holm", "p_exact", "better", "worse")}
+    return {"method": item.method, "baseline": item.baseline, **where, **tests}
 
 
 def _examples(found: Criticised, results: Results) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ from reflectionflow.types import Budget, Candidate, Failure, Reflection, StopRea
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SMALL_VLM = "scenes-vlm"
+"""The tuned vision-language model of Scenes, which writes its reflections itself."""
 TEACHER = "scenes-teacher"
 """Labels the triplets of Scenes; it reads pictures with detector A."""
 FIRST = 2 * WIDTH
@@ -82,15 +84,16 @@ class Criticised:
 
 
 def usual(models: Stack) -> tuple[str, ...]:
-    """Return the reflectors that are asked besides the stack's own where nobody is named: on Scenes the teacher."""
-    return () if models.generator.capabilities.words is None else (TEACHER,)
+    """Return the reflectors that are asked besides the stack's own where nobody is named: two on Scenes."""
+    return () if models.generator.capabilities.words is None else (SMALL_VLM, TEACHER)
 
 
 def critics(names: Sequence[str] | None, planned: Plan) -> tuple[Named, ...]:
     """Return the stack's own reflector and others by name: registered models, or stack files, whose reflector is meant.
 
     Args:
-        names: The others; none for the usual ones, which is the teacher where the stack paints Scenes.
+        names: The others; none for the usual ones: where the stack paints Scenes its tuned vision-language model and
+            the teacher.
         planned: The evaluation.
 
     Returns:

@@ -14,7 +14,7 @@ from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
 from reflectionflow.evaluation.paper.criticism import examples
 from reflectionflow.evaluation.paper.dataset import dataset_grid
-from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, drawn, label
+from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line, drawn, label
 from reflectionflow.evaluation.paper.exhibits import Material, exhibits
 from reflectionflow.evaluation.paper.looking import (
     EXAMPLES,
@@ -24,6 +24,7 @@ from reflectionflow.evaluation.paper.looking import (
     shown_chains,
     shown_examples,
 )
+from reflectionflow.evaluation.paper.provenance import Provenance, provenance
 from reflectionflow.evaluation.paper.records import records
 from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results
@@ -40,7 +41,11 @@ THEIRS = (
     "Rows that begin with “the paper” are not ours: they are the published values of arXiv 2504.16080, full size "
     "(FLUX.1-dev, 1024 × 1024, GenEval's 553 prompts, one run, no intervals)."
 )
-OURS = "Ours: in the head prompts × seeds, beside each number its 95 % interval; the unit is the prompt."
+OURS = (
+    "Ours: in the head prompts × seeds, beside each number its 95 % interval; the unit is the prompt. Bold is a "
+    "difference whose interval excludes zero. That is no test: of so many intervals some do by chance. The tests stand "
+    "below Table 1."
+)
 
 
 def write(material: Material, folder: Path) -> list[Exhibit]:
@@ -57,9 +62,10 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
         else:
             (folder / CHAINS).unlink(missing_ok=True)
         with RunDirectory.read(folder / RUN) as run:
-            write_atomically(folder / PAGE, _page(material, shown, run).encode())
-        write_atomically(folder / TEXT, ("\n".join(_text(material, shown)) + "\n").encode())
-        data = json.dumps(records(material, shown), ensure_ascii=False, indent=1)
+            told = provenance(run, material.beside)
+            write_atomically(folder / PAGE, _page(material, shown, told, run).encode())
+        write_atomically(folder / TEXT, ("\n".join(_text(material, shown, told)) + "\n").encode())
+        data = json.dumps(records(material, shown, told), ensure_ascii=False, indent=1)
         write_atomically(folder / DATA, data.encode() + b"\n")
     return shown
 
@@ -69,9 +75,11 @@ def grid_of(exhibit: Exhibit, *, oracle: bool) -> Grid:
     rows = []
     for line in exhibit.lines:
         if line.values:
-            rows.append((Cell(line.name), *(_cell(line, value) for value in line.values)))
+            cells = (_cell(line, column, value) for column, value in zip(exhibit.columns, line.values, strict=True))
+            rows.append((Cell(line.name), *cells))
         if any(value is not None for value in line.published):
-            known = ("–" if value is None else number(value) for value in line.published)
+            pairs = zip(exhibit.columns, line.published, strict=True)
+            known = ("–" if value is None else number(value, column.digits) for column, value in pairs)
             rows.append((Cell(_theirs(line), quiet=True), *(Cell(text, quiet=True) for text in known)))
     head = ("", *(f"{column.name} ({column.units})" for column in exhibit.columns))
     return Grid(exhibit.id, exhibit.title, head, tuple(rows), exhibit.notes, oracle)
@@ -81,9 +89,12 @@ def _theirs(line: Line) -> str:
     return f"the paper: {label(line)}, {line.setting}" if line.setting else f"the paper: {label(line)}"
 
 
-def _cell(line: Line, value: Estimate | None) -> Cell:
+def _cell(line: Line, column: Column, value: Estimate | None) -> Cell:
     if value is None:
         return Cell("–")
+    if column.digits != Column.digits:
+        low, high = (number(bound, column.digits) for bound in (value.low, value.high))
+        return Cell(number(value.value, column.digits), f"{low}, {high}")
     return change(value) if line.difference else score(value)
 
 
@@ -101,18 +112,18 @@ def chart_of(exhibit: Exhibit) -> Chart | None:
     return chart(DRAWN, curves, names, places, exhibit.axis)
 
 
-def _told(results: Results) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in facts(results) if name != "Methods"]
+def _facts(results: Results, told: Provenance) -> list[tuple[str, str]]:
+    return [*((name, value) for name, value in facts(results) if name != "Methods"), *told.facts]
 
 
-def _text(material: Material, shown: Sequence[Exhibit]) -> Iterator[str]:
+def _text(material: Material, shown: Sequence[Exhibit], told: Provenance) -> Iterator[str]:
     oracle = material.results.about.oracle
     yield f"# {TITLE}"
     yield ""
     if oracle:
         yield f"**{ORACLE}**"
         yield ""
-    for name, value in _told(material.results):
+    for name, value in _facts(material.results, told):
         yield f"- {name}: {value}"
     for sentence in (OURS, THEIRS, *material.left_out):
         yield ""
@@ -152,7 +163,7 @@ def _chains_text(chains: Chains, results: Results) -> Iterator[str]:
         yield note
 
 
-def _page(material: Material, shown: Sequence[Exhibit], run: RunReader) -> str:
+def _page(material: Material, shown: Sequence[Exhibit], told: Provenance, run: RunReader) -> str:
     about, chains = material.results.about, material.chains
     parts = [(grid_of(exhibit, oracle=about.oracle), chart_of(exhibit)) for exhibit in shown]
     template = environment().get_template("paper.html.jinja")
@@ -160,7 +171,7 @@ def _page(material: Material, shown: Sequence[Exhibit], run: RunReader) -> str:
         about=about,
         title=TITLE,
         oracle=ORACLE,
-        facts=_told(material.results),
+        facts=_facts(material.results, told),
         reading=(OURS, THEIRS),
         left_out=material.left_out,
         dataset=None if material.dataset is None else (dataset_grid(material.dataset), figures(material.dataset)),
