@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Decision, Metadata
+from reflectionflow.roles import Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from reflectionflow.evaluation.benchmarks import Benchmark
     from reflectionflow.genref.graph import Graph
+    from reflectionflow.roles import Stack
     from reflectionflow.runtime import Task
 
 LABELS = "training-labels"
-"""What a verifier is related to when it, or its detector, labelled training data."""
+"""What a model is related to when it, or its detector, labelled training data."""
 WEIGHTS = "weights:"
 """How the names begin that say whose weights a network has; see `models.fingerprint.kinship`."""
 SHOWN = 5
@@ -31,7 +33,7 @@ class Judge(Protocol):
     name: str
     """Name and revision; another revision judges again."""
     relatives: frozenset[str]
-    """What it shares with others: rules, weights, labels. A verifier that names one of them is related."""
+    """What it shares with others: rules, weights, labels. A model that names one of them is related."""
     batch_size: int
     """Most pictures in one call."""
 
@@ -169,15 +171,30 @@ def _revision() -> str:
     return digest.hexdigest()[:12]
 
 
-def objections(judge: Judge, verifier: Any) -> list[str]:
-    """Return why a verifier may not search under a judge, one sentence each; empty when the two are independent.
+def related_roles(judge: Judge, models: Stack) -> dict[str, str]:
+    """Return the roles whose models may not search under a judge, each with the reason as a sentence.
 
-    A verifier says by an attribute `relatives` (a set of names, such as `geneval-rules`, `training-labels` or
+    Every role counts: a reflector or a corrector that knows what the judge knows makes pictures for the judge as surely
+    as a verifier picks them for it.
+    """
+    found = {}
+    for role in Role:
+        model = getattr(models, role.value)
+        reasons = [] if model is None else objections(judge, model)
+        if reasons:
+            found[role.value] = f"The {role.value} {reasons[0]}"
+    return found
+
+
+def objections(judge: Judge, model: Any) -> list[str]:
+    """Return why a model may not search under a judge, one sentence each; empty when the two are independent.
+
+    A model says by an attribute `relatives` (a set of names, such as `geneval-rules`, `training-labels` or
     `weights:openai/clip-vit-large-patch14`) what it shares with others; one without it shares nothing.
     """
-    if verifier.name == judge.name:
-        return [f"{verifier.name} is the judge of this evaluation itself."]
-    shared = judge.relatives & frozenset(getattr(verifier, "relatives", ()))
+    if model.name == judge.name:
+        return [f"{model.name} is the judge of this evaluation itself."]
+    shared = judge.relatives & frozenset(getattr(model, "relatives", ()))
     reasons = {
         LABELS: "labelled training data, or uses what labelled it",
         "geneval-rules": "decides by GenEval's rules, as the judge does",
@@ -188,4 +205,4 @@ def objections(judge: Judge, verifier: Any) -> list[str]:
         else reasons.get(name, f"is related to {name}, as the judge is")
         for name in sorted(shared)
     ]
-    return [f"{verifier.name} {' and '.join(dict.fromkeys(told))}."] if shared else []
+    return [f"{model.name} {' and '.join(dict.fromkeys(told))}."] if shared else []
