@@ -109,7 +109,7 @@ class Comparison:
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that are related to the judge in either."""
-        return tuple({**self.first.results.about.related, **self.second.results.about.related})
+        return tuple(sorted({**self.first.results.about.related, **self.second.results.about.related}))
 
 
 def compare(first: Path, second: Path, methods: tuple[str, str] | None = None) -> list[Comparison]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reflectionflow.errors import MisuseError
+from reflectionflow.evaluation.revision import rules_revision, scenes_revision
 from reflectionflow.geneval import Decision, Metadata
 from reflectionflow.roles import Role
 
@@ -51,7 +50,7 @@ class ScenesJudge:
     batch_size = 1
 
     def __init__(self) -> None:
-        self.name = f"scenes-judge@{_revision()}"
+        self.name = f"scenes-judge@{scenes_revision()}"
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
         """Return what it does not know: other sizes of pictures, objects that are not of Scenes."""
@@ -102,7 +101,7 @@ class GenevalJudge:
         self._judge = geneval.official_judge(detector, clip, device)
         if device not in ("auto", "cpu"):
             geneval.device_of(device)
-        self.name = self._judge.name
+        self.name = f"{self._judge.name} + rules@{rules_revision()}"
         self.relatives = frozenset({"geneval-rules"}) | self._judge.relatives
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
@@ -159,20 +158,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-_SOURCES = ("scenes_judge.py", "explain.py", "shapes.py", "shapes.json", "silhouettes.py", "colours.py")
-
-
-def _revision() -> str:
-    """Return twelve hex digits that change with the judge's own source."""
-    folder = files("reflectionflow") / "evaluation"
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def related_roles(judge: Judge, models: Stack) -> dict[str, str]:
-    """Return the roles whose models may not search under a judge, each with the reason as a sentence.
+    """Return the roles whose models may not search under a judge, by name, each with the reason as a sentence.
 
     Every role counts: a reflector or a corrector that knows what the judge knows makes pictures for the judge as surely
     as a verifier picks them for it.
@@ -183,7 +170,7 @@ def related_roles(judge: Judge, models: Stack) -> dict[str, str]:
         reasons = [] if model is None else objections(judge, model)
         if reasons:
             found[role.value] = f"The {role.value} {reasons[0]}"
-    return found
+    return dict(sorted(found.items()))
 
 
 def objections(judge: Judge, model: Any) -> list[str]:
