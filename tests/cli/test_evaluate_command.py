@@ -90,7 +90,7 @@ def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path, out):
     assert f"{out}/run cannot be made (Not a directory)" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1}', '{"schema_version": 1, "about": {}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 2}', '{"schema_version": 2, "about": {}}'])
 def test_damaged_results_are_told(run, tmp_path, content):
     (tmp_path / "results.json").write_text(content)
     done = run("compare", ".", ".")
@@ -109,6 +109,10 @@ def test_the_shipped_models_are_evaluated_and_compared(run, tmp_path):
     assert data["charged"]["noise"]["images"] == 14
     assert set(data["scores"]["noise"]) == {"GenEval's tags", "all tags"}
     assert "Report: out/report.html" in done.stderr
+    assert "prompt average" in done.stderr
+    assert "Model seconds for one prompt" in done.stderr
+    assert [(line["budget"], line["denoiser_evaluations"]) for line in data["costs"]] == [(1, 4.0), (2, 8.0)]
+    assert data["against_largest"]["noise"][1]["value"] == 0
     page = (tmp_path / "out" / "report.html").read_bytes()
     again = run(*command, "--quiet")
     assert again.stdout == done.stdout
@@ -120,7 +124,7 @@ def test_the_shipped_models_are_evaluated_and_compared(run, tmp_path):
     assert found["comparisons"][0]["oracle"] is True
     assert found["comparisons"][0]["prompts"] == 7
     assert (tmp_path / "page.html").is_file()
-    assert "noise (oracle)" in run("compare", "out", "oracle").stdout
+    assert "noise (oracle: corrector, reflector, verifier)" in run("compare", "out", "oracle").stdout
 
 
 def test_the_time_left_comes_from_the_pictures_painted_now():

@@ -17,7 +17,16 @@ from typer.testing import CliRunner
 from reflectionflow.cli import app
 from reflectionflow.evaluation.geneval import read_records, write_prompts, write_sample
 from reflectionflow.evaluation.geneval.journal import journal_of
-from reflectionflow.geneval import METADATA_SHA256, PROMPTS_SHA256, Clause, Metadata, ResultRecord, suite, write_records
+from reflectionflow.geneval import (
+    METADATA_SHA256,
+    NAMES_SHA256,
+    PROMPTS_SHA256,
+    Clause,
+    Metadata,
+    ResultRecord,
+    suite,
+    write_records,
+)
 
 COLOURED = Metadata("colors", "a photo of a red bench", (Clause("bench", 1, "red"),))
 
@@ -33,6 +42,7 @@ def test_the_prompts_are_written_with_the_published_hashes(tmp_path):
     assert hashes == {
         str(tmp_path / "new" / "evaluation_metadata.jsonl"): METADATA_SHA256,
         str(tmp_path / "new" / "generation_prompts.txt"): PROMPTS_SHA256,
+        str(tmp_path / "new" / "object_names.txt"): NAMES_SHA256,
     }
     for path, digest in hashes.items():
         assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest

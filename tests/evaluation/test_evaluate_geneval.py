@@ -21,6 +21,7 @@ from reflectionflow.evaluation.benchmarks import Benchmark, benchmark
 from reflectionflow.evaluation.geneval import CLIP, official_judge
 from reflectionflow.evaluation.judges import Kind, kind_for
 from reflectionflow.evaluation.results import read_results
+from reflectionflow.evaluation.revision import rules_revision
 from reflectionflow.geneval import Clause, Metadata
 from reflectionflow.models.fingerprint import identity, kinship
 from reflectionflow.runs import RunDirectory, verify
@@ -89,15 +90,16 @@ def test_the_whole_way_from_prompts_to_report(finished, weights):
     folder, done = finished
     told, results = json.loads(done.stdout), read_results(folder / "out")
     judge = official_judge(*map(str, weights), "cpu")
-    assert told["judge"] == results.about.judge == judge.name
+    named = f"{judge.name} + rules@{rules_revision()}"
+    assert told["judge"] == results.about.judge == named
     assert judge.name == f"{identity(weights[0])} + {identity(weights[1])}"
-    assert judge.name in (folder / "out" / "report.html").read_text()
+    assert named in (folder / "out" / "report.html").read_text()
     assert results.about.benchmark == "mine.jsonl"
     assert results.prompts == PROMPTS
     kept = {(reason, correct) for _, _, _, correct, reason in decisions_of(folder)}
     assert {correct for _, correct in kept} == {0, 1}
     assert all(bool(reason) != bool(correct) for reason, correct in kept)
-    assert {name for name, *_ in decisions_of(folder)} == {judge.name}
+    assert {name for name, *_ in decisions_of(folder)} == {named}
     with RunDirectory.read(folder / "out" / "run") as run:
         for row in results.rows:
             for item in row.outcomes:

@@ -1,11 +1,15 @@
 """The judge of evaluations is nobody's verifier, labeller or teacher: imports are read from the source, not run."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
 
 import reflectionflow
+from reflectionflow.evaluation.geneval import ScenesJudge as FolderJudge
+from reflectionflow.evaluation.judges import ScenesJudge
+from reflectionflow.evaluation.revision import rules_revision, scenes_revision
 
 HOME = Path(reflectionflow.__file__).parent
 JUDGE = "reflectionflow.evaluation"
@@ -73,3 +77,20 @@ def test_genevals_rules_import_numpy_and_nothing_else_of_ours():
 )
 def test_the_check_sees_every_way_of_importing(source):
     assert any(within(name, JUDGE) for name in imported(source, "reflectionflow.search"))
+
+
+@pytest.mark.parametrize("name", ["rules", "relations", "filtering", "types"])
+def test_other_rules_make_other_judges(name, tmp_path):
+    home = tmp_path / "reflectionflow"
+    for folder in ("evaluation", "geneval"):
+        shutil.copytree(HOME / folder, home / folder)
+    assert (scenes_revision(home), rules_revision(home)) == (scenes_revision(), rules_revision())
+    with (home / "geneval" / f"{name}.py").open("a") as file:
+        file.write("# another rule")
+    assert scenes_revision(home) != scenes_revision()
+    assert rules_revision(home) != rules_revision()
+
+
+def test_both_judges_of_scenes_are_named_by_what_they_decide_by():
+    assert ScenesJudge().name == f"scenes-judge@{scenes_revision()}"
+    assert FolderJudge().name == f"scenes@{scenes_revision()}"

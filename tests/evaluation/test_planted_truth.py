@@ -83,6 +83,28 @@ def test_a_tags_interval_covers_its_truth(rates, tag):
     assert np.mean([item.low <= truth <= item.high for item in found]) >= 0.95 - SLACK
 
 
+@pytest.mark.parametrize(("prompts", "seeds", "rate"), [(6, 2, (1, 1)), (8, 2, (500, 500)), (10, 8, (500, 500))])
+def test_an_interval_of_few_prompts_covers_its_truth_whether_or_not_they_differ(prompts, seeds, rate):
+    rng = np.random.default_rng(8)
+    values = (rng.random((seeds, prompts, SIMULATIONS)) < rng.beta(*rate, (prompts, SIMULATIONS))).mean(axis=0)
+    truth = rate[0] / sum(rate)
+    found = [tag_interval(column, seeds) for column in values.T]
+    assert np.mean([item.low <= truth <= item.high for item in found]) >= 0.95 - SLACK
+
+
+@pytest.mark.parametrize(("prompts", "rare"), [(14, 0.03), (40, 0.005), (6, 0.1)])
+def test_intervals_of_rare_differences_cover_the_truth_although_most_evaluations_see_none(prompts, rare):
+    rng = np.random.default_rng(9)
+    better = (rng.random((prompts, SIMULATIONS)) < rare).astype(float)
+    bootstrap = Bootstrap(["one"] * prompts, draws=1000)
+    covered = [
+        np.mean([item.low <= rare <= item.high for item in found])
+        for found in (bootstrap.macro(better).estimates(), bootstrap.changes(better), bootstrap.shares(better))
+    ]
+    assert covered[0] < 0.6  # a bootstrap of nothing is nothing
+    assert min(covered[1:]) >= 0.95 - SLACK
+
+
 def test_best_of_n_of_a_simulated_verifier_is_unbiased_and_its_interval_covers_the_truth():
     """A picture is right with its prompt's rate; the verifier's score is normal, one deviation higher when right."""
     prompts, pictures, sizes, simulations = 30, 8, [1, 2, 4, 8], 100

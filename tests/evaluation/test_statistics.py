@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
+from scipy.stats import t as student
 
+from reflectionflow.evaluation.intervals import wilson
 from reflectionflow.evaluation.statistics import (
     Bootstrap,
     Sampled,
@@ -129,6 +131,43 @@ def test_replicates_that_agree_count_as_one_and_replicates_that_do_not_as_severa
     one_each = tag_interval([1.0, 0.0] * 20)
     half_each = tag_interval([0.25, 0.75] * 20)
     assert half_each.high - half_each.low < 0.55 * (one_each.high - one_each.low)
+
+
+def test_replicates_that_happen_to_agree_count_at_most_as_all_trials():
+    almost = [0.5] * 38 + [0.0, 1.0]
+    assert tag_interval(almost).high - tag_interval(almost).low < 0.1
+    quantile = float(student.ppf(0.975, 39))
+    found = tag_interval(almost, 2)
+    assert (found.low, found.high) == pytest.approx(wilson(40, 80, z=quantile))
+    assert tag_interval([1.0, 0.0] * 20, 1) == tag_interval([1.0, 0.0] * 20)
+
+
+def test_where_nothing_varies_shares_and_differences_still_have_a_width():
+    bootstrap = Bootstrap(["a"] * 14 + ["b"] * 14)
+    ones = np.ones(28)
+    assert bootstrap.macro(ones).estimate.is_flat
+    share = bootstrap.shares(ones)[0]
+    assert (share.value, share.high) == (1, 1)
+    assert 0.8 < share.low < 0.9
+    assert bootstrap.shares(ones, ["a"])[0] == tag_interval(np.ones(14))
+    halves = bootstrap.shares(np.r_[np.ones(14), np.zeros(14)])[0]  # one tag all right, the other all wrong
+    assert halves.value == 0.5
+    assert (halves.low, halves.high) == pytest.approx(wilson(14, 28, z=float(student.ppf(0.975, 27))))
+    none, all_better = (bootstrap.changes(values)[0] for values in (0 * ones, ones))
+    assert (none.low, none.high) == pytest.approx((-(1 - share.low), 1 - share.low))
+    assert (all_better.low, all_better.high) == pytest.approx((2 * share.low - 1, 1))
+    uneven = Bootstrap(["a"] * 40 + ["b"] * 2)  # the two prompts of b weigh as much as the forty of a
+    assert uneven.shares(np.ones(42))[0].low < bootstrap.shares(ones)[0].low
+    alone = Bootstrap(["a"])
+    assert (alone.shares([1.0])[0].low, alone.changes([0.0])[0].low, alone.changes([0.0])[0].high) == (0, -1, 1)
+
+
+def test_a_verifiers_efficiency_has_no_interval_where_it_never_varies():
+    gap = decompose(Bootstrap(["a"] * 4), [0.5] * 4, [1.0] * 4, [1.0] * 4)
+    assert gap.efficiency.value == 1
+    assert np.isnan([gap.efficiency.low, gap.efficiency.high]).all()
+    assert gap.verifier_gap.low == 0 < gap.verifier_gap.high
+    assert gap.headroom.low == 0 < gap.headroom.high
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 6), (3, 9), (10, 10), (25, 8)])

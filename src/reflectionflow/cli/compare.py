@@ -47,12 +47,13 @@ def compare(first: First, second: Second, methods: Methods = None, html: Html = 
 def _tell(comparison: Comparison) -> None:
     """Print one comparison as tables."""
     from reflectionflow.evaluation.pages.comparison import grids_of
-    from reflectionflow.evaluation.pages.grids import ORACLE
+    from reflectionflow.evaluation.pages.grids import oracle_note
 
     names = dict.fromkeys((comparison.first.method, comparison.second.method))
-    typer.echo(f"{' and '.join(names)}{' (oracle)' if comparison.oracle else ''}")
+    label = f" (oracle: {', '.join(comparison.roles)})" if comparison.oracle else ""
+    typer.echo(f"{' and '.join(names)}{label}")
     if comparison.oracle:
-        typer.echo(ORACLE)
+        typer.echo(oracle_note(comparison.roles))
     for grid in grids_of(comparison):
         typer.echo(f"\n{grid.title}")
         rows = [grid.head, *([cell.plain for cell in row] for row in grid.rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,7 @@ from reflectionflow.cli.group import tell
 if TYPE_CHECKING:
     from reflectionflow.evaluation.planning import Plan
     from reflectionflow.evaluation.rehearsal import Forecast
-    from reflectionflow.evaluation.results import Results
+    from reflectionflow.evaluation.running import Done
     from reflectionflow.evaluation.tables import Tables
 
 
@@ -51,7 +52,7 @@ Guidance = Annotated[
     float | None, typer.Option(metavar="SCALE", help="Guidance scale; the stack's default when absent.")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The evaluation's directory.")]
-Oracle = Annotated[bool, typer.Option("--oracle", help="Allow a verifier related to the judge; every table says so.")]
+Oracle = Annotated[bool, typer.Option("--oracle", help="Allow models related to the judge; every table says which.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it needs at most, and paint nothing.")]
 Pace = Annotated[
     float | None,
@@ -117,9 +118,9 @@ def evaluate(
         done = carry_out(planned, out, _passed(planned, benchmark, split.value, limit), consumer)
     found = write_all(done, out)
     if as_json:
-        typer.echo(json.dumps(_outcome(done.results, found, out), ensure_ascii=False))
+        typer.echo(json.dumps(_outcome(done, found, out), ensure_ascii=False))
     if not quiet:
-        _summarise(done.results, found, out)
+        _summarise(done, found, out)
 
 
 def progress(planned: Plan, *, quiet: bool) -> Any:
@@ -147,39 +148,57 @@ def _passed(planned: Plan, benchmark: str, split: str, limit: int | None) -> dic
     }
 
 
-def _outcome(results: Results, found: Tables, out: Path) -> dict[str, Any]:
+def _outcome(done: Done, found: Tables, out: Path) -> dict[str, Any]:
     """Return what `--json` prints: the macro scores and differences, and where the rest is."""
+    from dataclasses import asdict
+
+    from reflectionflow.evaluation.pages.costs import cost_lines
     from reflectionflow.evaluation.pages.writing import PAGE
     from reflectionflow.evaluation.results import FILE
 
-    data = found.json()
+    data, results = found.json(), done.results
     return {
         "report": str(out / PAGE),
         "results": str(out / FILE),
         "judge": results.about.judge,
         "oracle": results.about.oracle,
+        "related": dict(results.about.related),
         "budgets": list(results.about.budgets),
         "scores": {item["method"]: item["groups"] for item in data["scores"]},
+        "prompt_averages": {item["method"]: item["prompts"] for item in data["scores"]},
         "differences": {item["method"]: item["groups"] for item in data["differences"]},
+        "against_largest": data["against"],
         "charged": data["charged"],
+        "costs": [asdict(line) for line in cost_lines(done, found)],
         "computed": dict(results.computed),
     }
 
 
-def _summarise(results: Results, found: Tables, out: Path) -> None:
-    from reflectionflow.evaluation.pages.grids import ORACLE
+def _summarise(done: Done, found: Tables, out: Path) -> None:
+    from reflectionflow.evaluation.pages.grids import oracle_note
     from reflectionflow.evaluation.pages.writing import PAGE
 
-    about = results.about
+    about = done.results.about
+    label = f" (oracle: {', '.join(about.related)})" if about.oracle else ""
+    head = f"  {'pictures':14}" + "".join(f"{budget:>21}" for budget in about.budgets)
+
+    def line(name: str, cells: Iterable[str]) -> None:
+        tell(f"  {name:14}" + "".join(f"{cell:>21}" for cell in cells))
+
     tell("")
     if about.oracle:
-        tell(ORACLE)
+        tell(oracle_note(about.related))
     for group in found.groups:
-        tell(f"{group}{' (oracle)' if about.oracle else ''}")
-        tell(f"  {'pictures':14}" + "".join(f"{budget:>21}" for budget in about.budgets))
-        for item in found.scores:
-            cells = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in item.groups[group]]
-            tell(f"  {item.method:14}" + "".join(f"{cell:>21}" for cell in cells))
+        for told in (group, f"{group}, prompt average"):
+            tell(f"{told}{label}")
+            tell(head)
+            for item in found.scores:
+                estimates = item.groups[group] if told == group else item.prompts[group]
+                line(item.method, [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in estimates])
+    tell(f"Model seconds for one prompt{label}")
+    tell(head)
+    for method, seconds in done.each.items():
+        line(method, [f"{value:.2f}" for value in seconds])
     tell(f"Report: {out / PAGE}")
 
 

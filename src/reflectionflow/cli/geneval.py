@@ -38,19 +38,23 @@ def prompts(
         bool, typer.Option("--folders", help="Make DIR/00000/samples and so on as well, for pictures to be put in.")
     ] = False,
 ) -> None:
-    """Write GenEval's 553 prompts, and print the hashes of the files.
+    """Write GenEval's 553 prompts and the names of its objects, and print the hashes of the files.
 
-    evaluation_metadata.jsonl and generation_prompts.txt are, byte for byte, the published ones. The hashes can be
-    piped to `sha256sum --check`.
+    evaluation_metadata.jsonl, generation_prompts.txt and object_names.txt are, byte for byte, the published ones. The
+    hashes can be piped to `sha256sum --check`.
     """
     import hashlib
 
     from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation.geneval import write_prompts
-    from reflectionflow.geneval import metadata_text, prompts_text, suite
+    from reflectionflow.geneval import metadata_text, names_text, prompts_text, suite
 
     drawn = suite()
-    files = {"evaluation_metadata.jsonl": metadata_text(drawn), "generation_prompts.txt": prompts_text(drawn)}
+    files = {
+        "evaluation_metadata.jsonl": metadata_text(drawn),
+        "generation_prompts.txt": prompts_text(drawn),
+        "object_names.txt": names_text(),
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -69,20 +69,48 @@ class Arrays:
         return np.asarray(self.each(method, value).mean(axis=1), dtype=float)
 
     def shares(self, values: Floats, tags: Sequence[str]) -> tuple[Estimate, ...]:
-        """Return macro means of shares, one per column.
-
-        Where all prompts agree a bootstrap has no width; the interval is then that of the prompts as one tag.
+        """Return macro means of shares, one per column; every interval has a width.
 
         Args:
             values: Each prompt's mean over its seeds, in [0, 1], [prompts, k].
             tags: Which tags.
         """
-        rows = np.concatenate([self.bootstrap.rows(tag) for tag in tags])
-        found = self.bootstrap.macro(values, tags).estimates()
+        return tuple(self.bootstrap.shares(values, tags))
+
+    def prompt_average(self, values: Floats, tags: Sequence[str]) -> tuple[Estimate, ...]:
+        """Return means of shares over all prompts of some tags, one per column; every interval has a width.
+
+        Args:
+            values: Each prompt's mean over its seeds, in [0, 1], [prompts, k].
+            tags: Which tags.
+        """
+        here = np.isin(self.prompt_tags, tags)[:, None]
+        hits, prompts = (self.bootstrap.pooled(here * some) for some in (values, np.ones_like(values)))
+        found = (hits / prompts).estimates()
         return tuple(
-            tag_interval(column[rows]) if estimate.low == estimate.high and estimate.value in (0, 1) else estimate
-            for estimate, column in zip(found, values.T, strict=True)
+            tag_interval(column[here[:, 0]], len(self.about.seeds)) if item.is_flat else item
+            for item, column in zip(found, values.T, strict=True)
         )
+
+    def same_pictures(self, first: str, second: str) -> tuple[bool, ...]:
+        """Return, for each budget, whether two methods painted pictures of the same scores for every prompt and seed.
+
+        Methods that share their drafts do so until one of them paints something else.
+        """
+        keys = [(prompt, seed) for prompt in range(len(self.prompt_tags)) for seed in self.about.seeds]
+        return tuple(
+            all(self._scored(first, *key, budget) == self._scored(second, *key, budget) for key in keys)
+            for budget in self.about.budgets
+        )
+
+    def _scored(self, method: str, prompt: int, seed: int, budget: int) -> tuple[tuple[float | None, ...], str]:
+        rows = self._rows[method, prompt, seed]
+        row = next(row for row in rows if any(item.budget == budget for item in row.outcomes))
+        return row.scores[:budget], row.correct[:budget]
+
+    def curve(self, method: MethodInfo) -> Floats:
+        """Return a method's score by budget, [prompts, budgets]: of exchangeable drafts over all choices of them."""
+        return self.expected(method)[0] if method.exchangeable else self.mean(method.name, is_correct)
 
     def pictures(self, method: str, prompt: int, seed: int) -> Pictures:
         """Return the pictures of a search at the largest budget, without those that the verifier could not judge."""

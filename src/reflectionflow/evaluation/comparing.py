@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.arrays import SIX
 from reflectionflow.evaluation.results import Outcome, Results, Row, read_results, tags_of
-from reflectionflow.evaluation.statistics import Bootstrap, Estimate, sign_flip, sign_test
+from reflectionflow.evaluation.statistics import Bootstrap, Estimate, holm, sign_flip, sign_test
+from reflectionflow.evaluation.tables import NONE
 from reflectionflow.geneval import Metadata
 
 
@@ -33,7 +34,10 @@ class Point:
         first: Score of the first.
         second: Score of the second.
         difference: Paired.
+        against: The second's score at this budget minus the first's at the largest common one, paired.
+        same: Whether both painted the same pictures everywhere: the difference is then exactly none.
         p: Of the randomisation test of the macro mean difference.
+        p_holm: The same, adjusted for the number of pairs of methods that are compared.
         p_exact: McNemar's test with one seed, the sign test over prompts with several.
         better: Prompts on which the second is right more often.
         worse: Prompts on which it is right less often.
@@ -43,7 +47,10 @@ class Point:
     first: Estimate
     second: Estimate
     difference: Estimate
+    against: Estimate
+    same: bool
     p: float
+    p_holm: float
     p_exact: float
     better: int
     worse: int
@@ -60,6 +67,15 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Something in which the two evaluations differ beside what is compared: its name, and what either has."""
+
+    name: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What came of comparing two evaluations.
 
@@ -72,6 +88,7 @@ class Comparison:
         points: One per common budget.
         tags: Difference by tag at the largest common budget.
         disagreements: Where they differ, the second's losses first.
+        settings: Everything else that differs: steps, guidance, size, models, options of the methods, versions.
     """
 
     first: Side
@@ -82,11 +99,17 @@ class Comparison:
     points: tuple[Point, ...]
     tags: Mapping[str, Estimate]
     disagreements: tuple[Disagreement, ...]
+    settings: tuple[Setting, ...]
 
     @property
     def oracle(self) -> bool:
         """Whether either is an oracle's."""
-        return self.first.results.about.oracle or self.second.results.about.oracle
+        return bool(self.roles)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that are related to the judge in either."""
+        return tuple(sorted({**self.first.results.about.related, **self.second.results.about.related}))
 
 
 def compare(first: Path, second: Path, methods: tuple[str, str] | None = None) -> list[Comparison]:
@@ -110,7 +133,47 @@ def compare(first: Path, second: Path, methods: tuple[str, str] | None = None) -
             "one judge decides about both."
         )
     pairs = [methods] if methods else _common_methods(first, one, second, other)
-    return [_compare(Side(first, one, a), Side(second, other, b)) for a, b in pairs]
+    return _adjusted([_compare(Side(first, one, a), Side(second, other, b)) for a, b in pairs])
+
+
+def _adjusted(found: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons with p values adjusted for their number, at each budget for itself."""
+    columns = [holm([item.points[place].p for item in found]) for place in range(len(found[0].points))]
+    return [
+        replace(
+            item,
+            points=tuple(
+                replace(point, p_holm=column[index]) for point, column in zip(item.points, columns, strict=True)
+            ),
+        )
+        for index, item in enumerate(found)
+    ]
+
+
+def _settings(first: Side, second: Side) -> tuple[Setting, ...]:
+    """Return in what two evaluations differ beside the method, its seeds and its prompts."""
+    one, other = (_told(side) for side in (first, second))
+    names = list(dict.fromkeys([*one, *other]))
+    return tuple(
+        Setting(name, one.get(name, "none"), other.get(name, "none"))
+        for name in names
+        if one.get(name, "none") != other.get(name, "none")
+    )
+
+
+def _told(side: Side) -> dict[str, str]:
+    about = side.results.about
+    method = next(method for method in about.methods if method.name == side.method)
+    return {
+        "size": f"{about.task['width']} × {about.task['height']}",
+        "steps": str(about.task["steps"]),
+        "guidance": f"{about.task['guidance']:g}",
+        "stack": about.stack,
+        **{role: name or "none" for role, name in about.models.items()},
+        "strategy": method.strategy,
+        **{f"{method.strategy}'s {name}": str(value) for name, value in method.options.items()},
+        "version": about.version,
+    }
 
 
 def _common_methods(first: Path, one: Results, second: Path, other: Results) -> list[tuple[str, str]]:
@@ -150,15 +213,21 @@ def _compare(first: Side, second: Side) -> Comparison:
     means = [values.mean(axis=1) for values in right]
     moved = means[1] - means[0]
     tags = tags_of(items)
-    sampled = [bootstrap.macro(values, chosen) for values in means]
+    scores = [bootstrap.shares(values, chosen) for values in means]
+    changes = bootstrap.changes(moved, chosen)
+    against = bootstrap.changes(means[1] - means[0][:, -1:], chosen)
+    same = [_same_pictures(first, second, items, seeds, size) for size in budgets]
     ps = sign_flip(moved[six], [items[index].tag for index in six])
     points = tuple(
         Point(
             budget=budget,
-            first=sampled[0][place].estimate,
-            second=sampled[1][place].estimate,
-            difference=(sampled[1] - sampled[0])[place].estimate,
+            first=scores[0][place],
+            second=scores[1][place],
+            difference=NONE if same[place] else changes[place],
+            against=NONE if same[place] and place == len(budgets) - 1 else against[place],
+            same=same[place],
             p=float(ps[place]),
+            p_holm=float(ps[place]),
             p_exact=sign_test(moved[six, place]),
             better=int((moved[six, place] > 0).sum()),
             worse=int((moved[six, place] < 0).sum()),
@@ -172,8 +241,9 @@ def _compare(first: Side, second: Side) -> Comparison:
         seeds=seeds,
         group="all tags" if chosen == tags else "GenEval's tags",
         points=points,
-        tags={tag: bootstrap.macro(moved[:, -1], [tag]).estimate for tag in tags},
+        tags={tag: NONE if same[-1] else bootstrap.changes(moved[:, -1], [tag])[0] for tag in tags},
         disagreements=_disagreements(items, seeds, budgets[-1], tables),
+        settings=_settings(first, second),
     )
 
 
@@ -194,6 +264,23 @@ def _outcomes(side: Side, items: list[Metadata], seeds: tuple[int, ...]) -> Tabl
         if (index := wanted(row)) is not None
         for outcome in row.outcomes
     }
+
+
+def _same_pictures(first: Side, second: Side, items: list[Metadata], seeds: tuple[int, ...], budget: int) -> bool:
+    """Return whether both sides painted pictures of the same scores for every common prompt and seed."""
+    one, other = (
+        {
+            (places[item], row.seed): (row.scores[:budget], row.correct[:budget])
+            for row in side.results.rows
+            if row.method == side.method
+            and row.seed in seeds
+            and (item := side.results.prompts[row.prompt]) in places
+            and any(outcome.budget == budget for outcome in row.outcomes)
+        }
+        for side in (first, second)
+        for places in [{item: index for index, item in enumerate(items)}]
+    )
+    return one == other
 
 
 def _disagreements(

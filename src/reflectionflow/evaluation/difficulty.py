@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, is_correct
-from reflectionflow.evaluation.statistics import Estimate
+from reflectionflow.evaluation.statistics import Estimate, rate
 
 LEVELS = ("easy", "medium", "hard")
 MEDIUM, EASY = 1 / 3, 2 / 3
@@ -67,12 +67,17 @@ def _rates(arrays: Arrays, method: str) -> np.ndarray:
 
 
 def _by_level(arrays: Arrays, level: np.ndarray, correct: np.ndarray) -> dict[str, Estimate | None]:
-    """Return the mean over the pairs of prompt and seed of each level, prompts resampled."""
+    """Return the mean over the pairs of prompt and seed of each level, prompts resampled; Wilson's interval of it where
+    no resample differs.
+    """
     found: dict[str, Estimate | None] = {}
     for index, name in enumerate(LEVELS):
         here = level == index
-        hits, units = (
-            arrays.bootstrap.pooled((here * values).sum(axis=1)) for values in (correct, np.ones_like(correct))
-        )
-        found[name] = (hits / units).estimate if here.any() else None
+        counts = [(here * values).sum(axis=1) for values in (correct, np.ones_like(correct))]
+        hits, units = map(arrays.bootstrap.pooled, counts)
+        estimate = (hits / units).estimate
+        if estimate.is_flat:
+            counted = rate(np.stack(counts, axis=1).tolist())
+            estimate = Estimate(counted.value, counted.low, counted.high)
+        found[name] = estimate if here.any() else None
     return found

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reflectionflow.errors import MisuseError
+from reflectionflow.evaluation.revision import rules_revision, scenes_revision
 from reflectionflow.geneval import Decision, Metadata
+from reflectionflow.roles import Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from reflectionflow.evaluation.benchmarks import Benchmark
     from reflectionflow.genref.graph import Graph
+    from reflectionflow.roles import Stack
     from reflectionflow.runtime import Task
 
 LABELS = "training-labels"
-"""What a verifier is related to when it, or its detector, labelled training data."""
+"""What a model is related to when it, or its detector, labelled training data."""
 WEIGHTS = "weights:"
 """How the names begin that say whose weights a network has; see `models.fingerprint.kinship`."""
 SHOWN = 5
@@ -31,7 +32,7 @@ class Judge(Protocol):
     name: str
     """Name and revision; another revision judges again."""
     relatives: frozenset[str]
-    """What it shares with others: rules, weights, labels. A verifier that names one of them is related."""
+    """What it shares with others: rules, weights, labels. A model that names one of them is related."""
     batch_size: int
     """Most pictures in one call."""
 
@@ -49,7 +50,7 @@ class ScenesJudge:
     batch_size = 1
 
     def __init__(self) -> None:
-        self.name = f"scenes-judge@{_revision()}"
+        self.name = f"scenes-judge@{scenes_revision()}"
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
         """Return what it does not know: other sizes of pictures, objects that are not of Scenes."""
@@ -100,7 +101,7 @@ class GenevalJudge:
         self._judge = geneval.official_judge(detector, clip, device)
         if device not in ("auto", "cpu"):
             geneval.device_of(device)
-        self.name = self._judge.name
+        self.name = f"{self._judge.name} + rules@{rules_revision()}"
         self.relatives = frozenset({"geneval-rules"}) | self._judge.relatives
 
     def problems(self, items: Sequence[Metadata], task: Task) -> list[str]:
@@ -157,27 +158,30 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-_SOURCES = ("scenes_judge.py", "explain.py", "shapes.py", "shapes.json", "silhouettes.py", "colours.py")
+def related_roles(judge: Judge, models: Stack) -> dict[str, str]:
+    """Return the roles whose models may not search under a judge, by name, each with the reason as a sentence.
+
+    Every role counts: a reflector or a corrector that knows what the judge knows makes pictures for the judge as surely
+    as a verifier picks them for it.
+    """
+    found = {}
+    for role in Role:
+        model = getattr(models, role.value)
+        reasons = [] if model is None else objections(judge, model)
+        if reasons:
+            found[role.value] = f"The {role.value} {reasons[0]}"
+    return dict(sorted(found.items()))
 
 
-def _revision() -> str:
-    """Return twelve hex digits that change with the judge's own source."""
-    folder = files("reflectionflow") / "evaluation"
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:12]
+def objections(judge: Judge, model: Any) -> list[str]:
+    """Return why a model may not search under a judge, one sentence each; empty when the two are independent.
 
-
-def objections(judge: Judge, verifier: Any) -> list[str]:
-    """Return why a verifier may not search under a judge, one sentence each; empty when the two are independent.
-
-    A verifier says by an attribute `relatives` (a set of names, such as `geneval-rules`, `training-labels` or
+    A model says by an attribute `relatives` (a set of names, such as `geneval-rules`, `training-labels` or
     `weights:openai/clip-vit-large-patch14`) what it shares with others; one without it shares nothing.
     """
-    if verifier.name == judge.name:
-        return [f"{verifier.name} is the judge of this evaluation itself."]
-    shared = judge.relatives & frozenset(getattr(verifier, "relatives", ()))
+    if model.name == judge.name:
+        return [f"{model.name} is the judge of this evaluation itself."]
+    shared = judge.relatives & frozenset(getattr(model, "relatives", ()))
     reasons = {
         LABELS: "labelled training data, or uses what labelled it",
         "geneval-rules": "decides by GenEval's rules, as the judge does",
@@ -188,4 +192,4 @@ def objections(judge: Judge, verifier: Any) -> list[str]:
         else reasons.get(name, f"is related to {name}, as the judge is")
         for name in sorted(shared)
     ]
-    return [f"{verifier.name} {' and '.join(dict.fromkeys(told))}."] if shared else []
+    return [f"{model.name} {' and '.join(dict.fromkeys(told))}."] if shared else []

@@ -7,7 +7,7 @@ drafts) is painted once and charged to both: their noise is common, and their di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from reflectionflow import roles, stack
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.benchmarks import Benchmark
-from reflectionflow.evaluation.judges import Judge, objections
+from reflectionflow.evaluation.judges import Judge, related_roles
 from reflectionflow.runtime import Search, Strategy, Task, check_task
 from reflectionflow.search import strategy as find_strategy
 from reflectionflow.types import Budget, to_json
@@ -40,7 +40,7 @@ class Asked:
         stack: Name of a shipped stack, path of a stack file, or the models themselves.
         steps: Denoiser steps; the stack's default when none.
         guidance: Guidance scale; the stack's default when none.
-        oracle: Allow a verifier that is related to the judge; every table then says so.
+        oracle: Allow models that are related to the judge; every table then says which.
     """
 
     benchmark: Benchmark
@@ -73,7 +73,10 @@ class Method:
             return "One run; its drafts are exchangeable, so smaller budgets are also estimated from all of them."
         if self.strategy.nested:
             return "One run, whose first pictures are the smaller budgets: they are correlated, not replicates."
-        return "An independent run for each budget, because its choices depend on the budget."
+        return (
+            "A run of its own for each budget, because its choices depend on the budget; these runs share seed and "
+            "first drafts: they are correlated, not replicates."
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Plan:
         methods: What is compared, the baseline first.
         budgets: 1, 2, 4, … up to the largest.
         trials: Every search: prompt after prompt, and for each prompt seed after seed.
-        related: Why the verifier is not independent of the judge; not empty for an oracle only.
+        related: Why models are not independent of the judge, by role; not empty for an oracle only.
     """
 
     asked: Asked
@@ -115,7 +118,7 @@ class Plan:
     methods: tuple[Method, ...]
     budgets: tuple[int, ...]
     trials: tuple[Trial, ...]
-    related: tuple[str, ...]
+    related: Mapping[str, str]
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def plan(asked: Asked, judge: Judge) -> Plan:
 
     Raises:
         ConfigError: if the stack has faults, or lacks something on this machine.
-        MisuseError: if something is asked for that cannot be done, or if the verifier is related to the judge and the
+        MisuseError: if something is asked for that cannot be done, or if a model is related to the judge and the
             evaluation is not asked for as an oracle's; all reasons at once.
     """
     _refuse(_number_problems(asked))
@@ -167,7 +170,7 @@ def plan(asked: Asked, judge: Judge) -> Plan:
         for method in methods
         for trial in _trials(asked, models, index, seed, method, budgets)
     )
-    related = tuple(objections(judge, models.verifier))
+    related = related_roles(judge, models)
     problems = judge.problems(asked.benchmark.items, trials[0].search.task)
     first = [trial for trial in trials if trial.seed == asked.first_seed and trial.budgets[-1] == asked.images]
     problems += [
@@ -177,9 +180,9 @@ def plan(asked: Asked, judge: Judge) -> Plan:
     ]
     if related and not asked.oracle:
         problems += [
-            f"{sentence} Its score would not be evidence; choose a stack with another verifier, or pass --oracle to "
+            f"{sentence} The scores would not be evidence; choose a stack with another {role}, or pass --oracle to "
             "have every table say so."
-            for sentence in related
+            for role, sentence in related.items()
         ]
     _refuse(problems)
     return Plan(asked, models, judge, methods, budgets, trials, related)

@@ -18,7 +18,7 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
 from reflectionflow.types import canonical_json, to_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE, TABLE = "results.json", "results.csv"
 
 
@@ -36,9 +36,10 @@ class Outcome:
         base: Share of the painted pictures that are right, in [0, 1].
         right: SHA-256 of the first right picture, if there is any.
         images: Pictures painted.
-        verifier_calls: Of them judged by the verifier.
-        reflector_calls: Reflections behind them.
-        refiner_calls: Rewritten prompts behind them.
+        verifier_calls: Pictures judged by the verifier.
+        reflector_calls: Reflections that a search with this budget asks for, those that only rank pictures too.
+        refiner_calls: Rewritten prompts that it asks for.
+        denoiser_evaluations: Forward passes of its denoisers.
     """
 
     budget: int
@@ -53,6 +54,7 @@ class Outcome:
     verifier_calls: int
     reflector_calls: int
     refiner_calls: int
+    denoiser_evaluations: int
 
     @property
     def verifier_mistake(self) -> bool:
@@ -120,7 +122,7 @@ class About:
         stack: Name of the stack.
         models: Names and revisions of who played, by role; none where nobody did.
         judge: Name and revision of the judge.
-        related: Why the verifier is not independent of the judge; not empty for an oracle only.
+        related: Why models are not independent of the judge, by role; not empty for an oracle only.
         budgets: Ascending.
         seeds: The runs' seeds.
         methods: The baseline first.
@@ -134,7 +136,7 @@ class About:
     stack: str
     models: Mapping[str, str | None]
     judge: str
-    related: tuple[str, ...]
+    related: Mapping[str, str]
     budgets: tuple[int, ...]
     seeds: tuple[int, ...]
     methods: tuple[MethodInfo, ...]
@@ -143,14 +145,14 @@ class About:
 
     @property
     def oracle(self) -> bool:
-        """Whether the verifier is related to the judge, so that nothing here is evidence."""
+        """Whether a model of the search is related to the judge, so that nothing here is evidence."""
         return bool(self.related)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild it from its JSON form."""
         methods = tuple(MethodInfo(**item) for item in data["methods"])
-        lists = {name: tuple(data[name]) for name in ("related", "budgets", "seeds")}
+        lists = {name: tuple(data[name]) for name in ("budgets", "seeds")}
         return cls(**{**data, **lists, "methods": methods})
 
 
@@ -185,17 +187,19 @@ class Results:
         yield "\n]}\n"
 
     def csv(self) -> str:
-        """Return `results.csv`: one line per prompt, seed, method and budget."""
+        """Return `results.csv`: one line per prompt, seed, method and budget; an oracle's names the related roles."""
         out = StringIO()
         writer = csv.writer(out, lineterminator="\n")
         names = [field.name for field in fields(Outcome)]
-        writer.writerow(["tag", "prompt", "seed", "method", *names, "verifier_mistake"])
+        oracle = " ".join(self.about.related)
+        writer.writerow(["tag", "prompt", "seed", "method", *names, "verifier_mistake", "oracle"])
         for row in self.rows:
             item = self.prompts[row.prompt]
             for outcome in row.outcomes:
                 values = [getattr(outcome, name) for name in names]
                 told = [int(value) if isinstance(value, bool) else value for value in values]
-                writer.writerow([item.tag, item.prompt, row.seed, row.method, *told, int(outcome.verifier_mistake)])
+                mistake = int(outcome.verifier_mistake)
+                writer.writerow([item.tag, item.prompt, row.seed, row.method, *told, mistake, oracle])
         return out.getvalue()
 
 

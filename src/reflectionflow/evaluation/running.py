@@ -7,8 +7,8 @@ DIR/results.json …   written by `files.py` when everything is done
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.judging import Decisions, JudgeThread
 from reflectionflow.evaluation.planning import Plan, Trial
 from reflectionflow.evaluation.results import About, MethodInfo, Outcome, Results, Row
+from reflectionflow.evaluation.spending import Spent, spending
 from reflectionflow.ranking import best
 from reflectionflow.roles import Role
 from reflectionflow.runs import RunDirectory, RunReader, RunSpec, StoredResult
 from reflectionflow.runtime import Event, Patience, drain_searches
 from reflectionflow.runtime.events import Corrected, Drafted
-from reflectionflow.types import SearchResult, Step, to_json
+from reflectionflow.types import SearchResult, Spend, Step, to_json
 
 Consumer = Callable[[Event], None]
 RUN, DECISIONS = "run", "decisions.sqlite"
@@ -37,10 +38,13 @@ class Done:
     Attributes:
         results: Everything that does not depend on a clock.
         seconds: Model time of all calls in the directory, by kind.
+        each: Model seconds of one search as if it ran alone, mean over prompts and seeds, by method: one per budget;
+            empty where nobody counted.
     """
 
     results: Results
-    seconds: dict[str, float]
+    seconds: Mapping[str, float]
+    each: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def carry_out(
@@ -65,13 +69,13 @@ def carry_out(
     with RunDirectory.open(folder / RUN, RunSpec(passed, plan.resolved)) as run:
         decisions = Decisions(folder / DECISIONS, plan.judge)
         try:
-            rows = played(plan, run, decisions, on_event, patience or Patience())
+            rows, spent = _carried_out(plan, run, decisions, on_event, patience or Patience())
         finally:
             decisions.close()
-        spent = run.journal.seconds()
-    computed = {kind: count for kind, (count, _) in spent.items()}
+        calls = run.journal.seconds()
+    computed = {kind: count for kind, (count, _) in calls.items()}
     results = Results(_about(plan), plan.asked.benchmark.items, rows, computed)
-    return Done(results, {kind: seconds for kind, (_, seconds) in spent.items()})
+    return Done(results, {kind: seconds for kind, (_, seconds) in calls.items()}, _seconds(plan, spent))
 
 
 def played(
@@ -83,8 +87,25 @@ def played(
         ModelError: if a model failed for good.
         StorageError: if the run cannot be written.
     """
+    return _carried_out(plan, run, decisions, on_event, patience)[0]
+
+
+def _carried_out(
+    plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consumer, patience: Patience
+) -> tuple[tuple[Row, ...], Spent]:
     _paint(plan, run, decisions, on_event, patience)
-    return tuple(_row(trial, run, decisions, plan) for trial in plan.trials)
+    spent = spending(plan, run, AT_ONCE, patience)
+    return tuple(_row(trial, run, decisions, plan, spent) for trial in plan.trials), spent
+
+
+def _seconds(plan: Plan, spent: Spent) -> dict[str, tuple[float, ...]]:
+    """Return the mean model seconds of a search by method, one per budget."""
+    searches = len(plan.asked.benchmark.items) * plan.asked.seeds
+    found = {method.name: dict.fromkeys(plan.budgets, 0.0) for method in plan.methods}
+    for trial in plan.trials:
+        for budget in trial.budgets:
+            found[trial.method.name][budget] += spent[trial.search.id, budget].seconds / searches
+    return {name: tuple(by_budget.values()) for name, by_budget in found.items()}
 
 
 def _paint(plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consumer, patience: Patience) -> None:
@@ -110,7 +131,7 @@ def _is_whole(trial: Trial, stored: StoredResult | None) -> bool:
     return not any(_failure_of(step) for step in stored.result.steps)
 
 
-def _row(trial: Trial, run: RunReader, decisions: Decisions, plan: Plan) -> Row:
+def _row(trial: Trial, run: RunReader, decisions: Decisions, plan: Plan, spent: Spent) -> Row:
     """Return the outcomes of one search, judging what is not judged yet."""
     stored = run.result(trial.search.id)
     assert stored is not None, "a search that ran has stored its result"
@@ -130,13 +151,13 @@ def _row(trial: Trial, run: RunReader, decisions: Decisions, plan: Plan) -> Row:
         stop=to_json(result.stop),
         scores=tuple(step.verdict.score if step.verdict else None for step in pictures),
         correct="".join(str(int(decided[step.candidate.image][0])) for step in pictures if step.candidate),
-        outcomes=tuple(_outcome(budget, result, decided) for budget in trial.budgets),
+        outcomes=tuple(_outcome(budget, result, decided, spent[trial.search.id, budget]) for budget in trial.budgets),
         charged=charged,
         failures=tuple(dict.fromkeys(filter(None, map(_failure_of, result.steps)))),
     )
 
 
-def _outcome(budget: int, result: SearchResult, decided: dict[str, tuple[bool, str]]) -> Outcome:
+def _outcome(budget: int, result: SearchResult, decided: dict[str, tuple[bool, str]], spend: Spend) -> Outcome:
     steps = distinct(within(result.steps, budget))
     pick = best(steps)
     painted = [step.candidate.image for step in steps if step.candidate]
@@ -155,9 +176,10 @@ def _outcome(budget: int, result: SearchResult, decided: dict[str, tuple[bool, s
         base=round(len(right) / len(painted), 6) if painted else 0.0,
         right=right[0] if right else None,
         images=len(steps),
-        verifier_calls=sum(step.verdict is not None for step in steps),
-        reflector_calls=len({(s.reflection.candidate, s.reflection.text) for s in steps if s.reflection}),
-        refiner_calls=len({(s.refined.candidate, s.refined.text) for s in steps if s.refined}),
+        verifier_calls=spend.verifier_calls,
+        reflector_calls=spend.reflector_calls,
+        refiner_calls=spend.refiner_calls,
+        denoiser_evaluations=spend.denoiser_evaluations,
     )
 
 

@@ -24,9 +24,12 @@ from reflectionflow.evaluation.statistics import (
     sign_test,
     tag_interval,
 )
+from reflectionflow.search import at_default
 from reflectionflow.types import to_json
 
 DIGITS = 6
+NONE = Estimate(0.0, 0.0, 0.0)
+"""The difference of a thing to itself."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Scores:
         tags: Means by tag.
         possible: Macro means, by group, of the best picture painted: what the judge itself would have picked.
         expected: For exchangeable drafts: macro means by group, estimated over all subsets of drafts; else none.
+        prompts: Means over all prompts of a group, whatever their tags, as GenEval's prompt average.
     """
 
     method: str
@@ -46,6 +50,7 @@ class Scores:
     tags: Mapping[str, tuple[Estimate, ...]]
     possible: Mapping[str, tuple[Estimate, ...]]
     expected: Mapping[str, tuple[Estimate, ...]] | None
+    prompts: Mapping[str, tuple[Estimate, ...]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Difference:
         baseline: The baseline's.
         groups: Difference of the macro means by group, one per budget.
         tags: By tag, at the largest budget.
+        same: For each budget, whether both painted the same pictures everywhere: the difference is then exactly none.
         p: Of the randomisation test of the declared score at the largest budget.
         p_holm: The same, adjusted for the number of methods compared.
         p_exact: Of the exact sign test over prompts; McNemar's test where there is one seed.
@@ -68,6 +74,7 @@ class Difference:
     baseline: str
     groups: Mapping[str, tuple[Estimate, ...]]
     tags: Mapping[str, Estimate]
+    same: tuple[bool, ...]
     p: float
     p_holm: float
     p_exact: float
@@ -105,8 +112,9 @@ class SpendLine:
         budget: Pictures allowed.
         images: Pictures painted.
         verifier_calls: Pictures judged.
-        reflector_calls: Reflections behind them.
-        refiner_calls: Rewritten prompts behind them.
+        reflector_calls: Reflections asked for.
+        refiner_calls: Rewritten prompts asked for.
+        denoiser_evaluations: Forward passes of the denoisers.
     """
 
     method: str
@@ -115,6 +123,7 @@ class SpendLine:
     verifier_calls: float
     reflector_calls: float
     refiner_calls: float
+    denoiser_evaluations: float
 
 
 @dataclass(frozen=True)
@@ -126,10 +135,11 @@ class Tables:
         counts: Prompts by tag.
         scores: One per method.
         differences: One per method but the baseline.
+        against: By method, the baseline too: the declared score at each budget minus the baseline's at the largest.
         gaps: By method: where its points are lost, by group and tag, at the largest budget.
         efficiency: By method but the baseline, on the declared score; none with a single budget.
         difficulty: Scores by the base's pass rate; none without exchangeable drafts.
-        grid: Width × budget for methods that differ in their width; empty otherwise.
+        grid: Width × budget for methods that differ in their width and in what follows from it; empty otherwise.
         reliability: One per tag, on the pictures of `reliability_of`.
         reliability_of: The method whose pictures they are.
         spend: One line per method and budget.
@@ -140,6 +150,7 @@ class Tables:
     counts: Mapping[str, int]
     scores: tuple[Scores, ...]
     differences: tuple[Difference, ...]
+    against: Mapping[str, tuple[Estimate, ...]]
     gaps: Mapping[str, Mapping[str, Gap]]
     efficiency: Mapping[str, Efficiency]
     difficulty: Difficulty | None
@@ -164,6 +175,7 @@ def tables(results: Results) -> Tables:
         counts={tag: arrays.prompt_tags.count(tag) for tag in arrays.tags},
         scores=tuple(_scores(arrays, method) for method in methods),
         differences=_differences(arrays, methods),
+        against=_against(arrays, methods),
         gaps={method.name: _gaps(arrays, method) for method in methods},
         efficiency=_efficiency(arrays, methods),
         difficulty=difficulty(arrays),
@@ -182,14 +194,17 @@ def _scores(arrays: Arrays, method: MethodInfo) -> Scores:
     def macro(values: np.ndarray) -> dict[str, tuple[Estimate, ...]]:
         return {name: arrays.shares(values, tags) for name, tags in arrays.groups.items()}
 
+    seeds = len(arrays.about.seeds)
     return Scores(
         method=method.name,
         groups=macro(correct),
         tags={
-            tag: tuple(tag_interval(column) for column in correct[arrays.bootstrap.rows(tag)].T) for tag in arrays.tags
+            tag: tuple(tag_interval(column, seeds) for column in correct[arrays.bootstrap.rows(tag)].T)
+            for tag in arrays.tags
         },
         possible=macro(possible),
         expected=None if expected is None else macro(expected),
+        prompts={name: arrays.prompt_average(correct, tags) for name, tags in arrays.groups.items()},
     )
 
 
@@ -200,12 +215,19 @@ def _differences(arrays: Arrays, methods: Sequence[MethodInfo]) -> tuple[Differe
     moved = {method.name: arrays.mean(method.name, is_correct) - base for method in methods[1:]}
     ps = {name: float(sign_flip(values[in_primary, -1], tags)[0]) for name, values in moved.items()}
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+    same = {name: arrays.same_pictures(methods[0].name, name) for name in moved}
+
+    def changes(name: str, tags: Sequence[str]) -> tuple[Estimate, ...]:
+        found = bootstrap.changes(moved[name], tags)
+        return tuple(NONE if alike else item for alike, item in zip(same[name], found, strict=True))
+
     return tuple(
         Difference(
             method=name,
             baseline=methods[0].name,
-            groups={group: tuple(bootstrap.macro(values, t).estimates()) for group, t in arrays.groups.items()},
-            tags={tag: bootstrap.macro(values[:, -1], [tag]).estimate for tag in arrays.tags},
+            groups={group: changes(name, of) for group, of in arrays.groups.items()},
+            tags={tag: changes(name, [tag])[-1] for tag in arrays.tags},
+            same=same[name],
             p=ps[name],
             p_holm=adjusted[name],
             p_exact=sign_test(values[in_primary, -1]),
@@ -214,6 +236,13 @@ def _differences(arrays: Arrays, methods: Sequence[MethodInfo]) -> tuple[Differe
         )
         for name, values in moved.items()
     )
+
+
+def _against(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[str, tuple[Estimate, ...]]:
+    most = arrays.mean(methods[0].name, is_correct)[:, -1:]
+    found = {m.name: arrays.bootstrap.changes(arrays.mean(m.name, is_correct) - most, arrays.primary) for m in methods}
+    found[methods[0].name][-1] = NONE  # against itself
+    return {name: tuple(items) for name, items in found.items()}
 
 
 def _gaps(arrays: Arrays, method: MethodInfo) -> dict[str, Gap]:
@@ -226,19 +255,26 @@ def _efficiency(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[str, Effi
     budgets = arrays.about.budgets
     if len(budgets) < 2:
         return {}
-    curves = {m.name: arrays.bootstrap.macro(arrays.mean(m.name, is_correct), arrays.primary) for m in methods}
+    curves = {m.name: arrays.bootstrap.macro(arrays.curve(m), arrays.primary) for m in methods}
     baseline = curves[methods[0].name]
     return {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
 
 
 def _grid(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[int, tuple[Estimate, ...]]:
-    """Return the declared score by width and budget, for methods that differ in nothing but their width."""
+    """Return the declared score by width and budget, for methods that differ in it and in what follows from it."""
     wide = [method for method in methods if "width" in method.options]
-    rest = {tuple(sorted((k, v) for k, v in {**m.options, "": m.strategy}.items() if k != "width")) for m in wide}
+    rest = {tuple(sorted(_beside_width(method).items())) for method in wide}
     if len(wide) < 2 or len(rest) != 1:
         return {}
     values = {int(m.options["width"]): arrays.mean(m.name, is_correct) for m in wide}
     return {width: tuple(arrays.bootstrap.macro(values[width], arrays.primary).estimates()) for width in sorted(values)}
+
+
+def _beside_width(method: MethodInfo) -> dict[str, str]:
+    """Return a method's strategy and its options but the width; those with the value it gives them are alike."""
+    usual = at_default(method.strategy, method.options)
+    rest = {name: "" if name in usual else repr(value) for name, value in method.options.items() if name != "width"}
+    return {**rest, "": method.strategy}
 
 
 def _reliability(arrays: Arrays, method: MethodInfo, tag: str) -> Reliability:
@@ -255,7 +291,7 @@ def _reliability(arrays: Arrays, method: MethodInfo, tag: str) -> Reliability:
         pictures=int(scores.size),
         right=int(correct.sum()),
         auroc=auroc(scores, correct),
-        within=tag_interval(told) if told else None,
+        within=tag_interval(told, max(1.0, scores.size / len(told))) if told else None,
         calibration=calibration_error(scores, correct),
     )
 
@@ -269,6 +305,7 @@ def _spend(arrays: Arrays, method: MethodInfo) -> list[SpendLine]:
         mean(lambda outcome: outcome.verifier_calls),
         mean(lambda outcome: outcome.reflector_calls),
         mean(lambda outcome: outcome.refiner_calls),
+        mean(lambda outcome: outcome.denoiser_evaluations),
         strict=True,
     )
     return [SpendLine(method.name, budget, *means) for budget, means in zip(arrays.about.budgets, columns, strict=True)]

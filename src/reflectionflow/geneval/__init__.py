@@ -16,7 +16,15 @@ from reflectionflow.geneval.records import ResultRecord, read_records, write_rec
 from reflectionflow.geneval.relations import relations
 from reflectionflow.geneval.rules import ColourClassifier, decide, own_colours, threshold_for
 from reflectionflow.geneval.scores import Summary, TagScore, summarise
-from reflectionflow.geneval.suite import METADATA_SHA256, PROMPTS_SHA256, metadata_text, prompts_text, suite
+from reflectionflow.geneval.suite import (
+    METADATA_SHA256,
+    NAMES_SHA256,
+    PROMPTS_SHA256,
+    metadata_text,
+    names_text,
+    prompts_text,
+    suite,
+)
 from reflectionflow.geneval.types import (
     COLORS,
     COUNTING,
@@ -34,6 +42,7 @@ __all__ = [
     "COLORS",
     "COUNTING",
     "METADATA_SHA256",
+    "NAMES_SHA256",
     "OBJECTS",
     "PROMPTS_SHA256",
     "RELATIONS",
@@ -50,6 +59,7 @@ __all__ = [
     "decide",
     "keep",
     "metadata_text",
+    "names_text",
     "overlap",
     "own_colours",
     "prompts_text",

@@ -19,6 +19,8 @@ METADATA_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67
 """Of the published `evaluation_metadata.jsonl`."""
 PROMPTS_SHA256 = "55b6e3650e980c13daf30569eb666e000faf19bfc2b7b4cbe999fcdb7aa9d680"
 """Of the published `generation_prompts.txt`."""
+NAMES_SHA256 = "608f6a0e5c8ca1c7a92b818430141fe268c85b7930b50f4160f1d65893b5bacd"
+"""Of the published `object_names.txt`."""
 
 
 def suite(seed: int = SEED, per_tag: int = PER_TAG) -> tuple[Metadata, ...]:
@@ -49,6 +51,11 @@ def metadata_text(prompts: tuple[Metadata, ...]) -> str:
 def prompts_text(prompts: tuple[Metadata, ...]) -> str:
     """Return the content of `generation_prompts.txt`: one prompt a line, in the order of the metadata."""
     return "".join(f"{prompt.prompt}\n" for prompt in prompts)
+
+
+def names_text() -> str:
+    """Return the content of `object_names.txt`: one object a line, in the order in which detectors number them."""
+    return "".join(f"{name}\n" for name in OBJECTS)
 
 
 def _single_object(rng: np.random.Generator) -> Iterator[Metadata]:

@@ -63,6 +63,7 @@ class Person:
 
     def __init__(self, reviewer: Reviewer, adviser: Reflector | None) -> None:
         self.name = "person@1" if adviser is None else f"person@1({adviser.name})"
+        self.relatives: frozenset[str] = getattr(adviser, "relatives", frozenset())
         self._reviewer = reviewer
         self._adviser = adviser
 

@@ -62,6 +62,8 @@ class OracleCorrector:
     """Carries out a reflection exactly, with detector A and the renderer; it has no noise and no denoiser."""
 
     worker = Worker.LOCAL
+    relatives = frozenset({"training-labels"})
+    """Its detector labels training data; GenEval's rules it does not ask."""
 
     def __init__(self, options: RendererOptions) -> None:
         self._options = options

@@ -56,6 +56,29 @@ def strategy(name: str | Path, options: Mapping[str, Any] = NO_OPTIONS) -> Strat
     return replace(_configured(method, {**preset.options, **options}), images=preset.images)
 
 
+def at_default(method: str, options: Mapping[str, Any]) -> frozenset[str]:
+    """Return the options that have the value the method gives them when they are not named, the others being as given.
+
+    A default may follow from another option, as the number of drafts from the width.
+
+    Args:
+        method: Name of a search method; one without declared options has no defaults.
+        options: All its options, as a `Strategy` tells them.
+    """
+    known = _method(method)
+    if not isinstance(known, StrategySpec):
+        return frozenset()
+
+    def usual(name: str) -> Any:
+        try:
+            rest = {key: value for key, value in options.items() if key != name}
+            return dict(known.configured(**rest).options).get(name)
+        except MisuseError:  # it cannot be left out
+            return None
+
+    return frozenset(name for name, value in options.items() if value is not None and usual(name) == value)
+
+
 def strategy_names() -> list[str]:
     """Return the names of all strategies: built-in methods, then other packages', then shipped strategy files."""
     methods = _method_names()

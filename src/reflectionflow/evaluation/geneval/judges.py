@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reflectionflow import __version__
 from reflectionflow.evaluation.geneval.clip_colours import ClipColours, CutOut, cut_out
 from reflectionflow.evaluation.geneval.detector import Detections, Mask2FormerDetector
+from reflectionflow.evaluation.revision import scenes_revision
 from reflectionflow.geneval import COLORS, OBJECTS, Decision, Detection, Metadata, Options, decide, threshold_for
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class ScenesJudge:
         from reflectionflow.evaluation import scenes_judge
         from reflectionflow.scenes.words import OBJECTS as THINGS
 
-        self.name = f"scenes@{__version__}"
+        self.name = f"scenes@{scenes_revision()}"
         self.classes: tuple[str, ...] = THINGS
         self.size: tuple[int, int] | None = (scenes_judge.SIDE, scenes_judge.SIDE)
         self._judge = scenes_judge.judge

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reflectionflow.evaluation.comparing import Comparison, Disagreement, Side
 from reflectionflow.evaluation.pages.cases import thumbnail
-from reflectionflow.evaluation.pages.grids import ORACLE, Cell, Grid, change, p_value, score
+from reflectionflow.evaluation.pages.grids import SAME, Cell, Grid, change, oracle_note, p_value, score
 from reflectionflow.evaluation.pages.writing import environment
 from reflectionflow.evaluation.running import RUN
 from reflectionflow.evaluation.tables import plain
@@ -37,6 +37,8 @@ def comparison_json(comparisons: Sequence[Comparison]) -> Any:
                 "first": _named(item.first),
                 "second": _named(item.second),
                 "oracle": item.oracle,
+                "related": list(item.roles),
+                "settings": to_json(item.settings),
                 "prompts": item.prompts,
                 "seeds": list(item.seeds),
                 "group": item.group,
@@ -68,7 +70,9 @@ def comparison_page(comparisons: Sequence[Comparison]) -> str:
     with RunDirectory.read(first.folder / RUN) as one, RunDirectory.read(second.folder / RUN) as other:
         parts = [(item, grids_of(item), _shown(item, one, other)) for item in comparisons]
         template = environment().get_template("comparison.html.jinja")
-        return template.render(first=first, second=second, parts=parts, oracle=ORACLE, most=MOST)
+        return template.render(
+            first=first, second=second, parts=parts, oracle=oracle_note(comparisons[0].roles), most=MOST
+        )
 
 
 def grids_of(comparison: Comparison) -> list[Grid]:
@@ -81,23 +85,34 @@ def grids_of(comparison: Comparison) -> list[Grid]:
             score(point.first),
             score(point.second),
             change(point.difference),
+            change(point.against),
             Cell(p_value(point.p)),
+            Cell(p_value(point.p_holm)),
             Cell(p_value(point.p_exact)),
             Cell(f"{point.better} : {point.worse}"),
         )
         for point in comparison.points
     )
-    head = ("pictures", first, second, "difference", "p", exact, "prompts better : worse")
-    note = (
-        f"{comparison.group}, {comparison.prompts} common prompts, seeds {', '.join(map(str, comparison.seeds))}; "
-        "second minus first, paired."
-    )
-    tags = tuple((Cell(tag), change(estimate)) for tag, estimate in comparison.tags.items())
     most = comparison.points[-1].budget
-    return [
-        Grid("scores", "Score by number of pictures", head, points, (note,), comparison.oracle),
-        Grid("tags", f"Difference by tag, {most} pictures", ("tag", "difference"), tags, (), comparison.oracle),
+    against = f"to {first} with {most}"
+    head = ("pictures", first, second, "difference", against, "p", "p, Holm", exact, "prompts better : worse")
+    notes = [
+        f"{comparison.group}, {comparison.prompts} common prompts, seeds {', '.join(map(str, comparison.seeds))}; "
+        "second minus first, paired. Holm's p is adjusted for the methods compared.",
+        f"“{against}”: not inferior by more than a margin where the whole interval lies above minus that margin.",
     ]
+    if any(point.same for point in comparison.points):
+        notes.append(SAME)
+    tags = tuple((Cell(tag), change(estimate)) for tag, estimate in comparison.tags.items())
+    grids = [
+        Grid("scores", "Score by number of pictures", head, points, tuple(notes)),
+        Grid("tags", f"Difference by tag, {most} pictures", ("tag", "difference"), tags),
+    ]
+    if comparison.settings:
+        rows = tuple((Cell(item.name), Cell(item.first), Cell(item.second)) for item in comparison.settings)
+        told = ("The difference may come of any of these.",)
+        grids.insert(0, Grid("settings", "Where the two evaluations differ", ("", first, second), rows, told))
+    return [replace(grid, oracle=comparison.oracle, roles=comparison.roles) for grid in grids]
 
 
 def _shown(comparison: Comparison, one: RunReader, other: RunReader) -> list[Shown]:

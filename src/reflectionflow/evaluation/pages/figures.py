@@ -12,6 +12,8 @@ from reflectionflow.evaluation.tables import Tables
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 52, 128, 14, 44
+COLOURS = 8
+"""Colours of lines in the pages' style sheet, --c0 and so on."""
 APART = 17
 """Least distance in px between the labels at the ends of lines."""
 
@@ -119,7 +121,7 @@ def chart(
     lines = tuple(
         Line(
             name=curve.name,
-            number=index % 6,
+            number=index % COLOURS,
             band=_around(points([e.low for e in curve.values]), points([e.high for e in curve.values])),
             points=points([e.value for e in curve.values]),
             possible=points([e.value for e in curve.possible]),

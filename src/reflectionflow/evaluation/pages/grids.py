@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from reflectionflow.evaluation.difficulty import LEVELS
 from reflectionflow.evaluation.results import About
 from reflectionflow.evaluation.statistics import Estimate, Gap
 from reflectionflow.evaluation.tables import Tables
 
-ORACLE = "Oracle: the verifier is related to the judge, and nothing here is evidence."
+ORACLE = "Oracle: a model of the search is related to the judge, and nothing here is evidence."
+
+
+def oracle_note(related: Iterable[str]) -> str:
+    """Return what tables of an oracle say, by the roles that are related to the judge; nothing where none is."""
+    roles = [f"the {role}" for role in related]
+    if not roles:
+        return ""
+    told = f"{', '.join(roles[:-1])} and {roles[-1]} are" if len(roles) > 1 else f"{roles[0]} is"
+    return f"Oracle: {told} related to the judge, and nothing here is evidence."
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Grid:
         rows: The cells, as many a row as there are columns.
         notes: How to read it, one sentence each.
         oracle: Whether it must say that it is an oracle's.
+        roles: The roles that make it one, where they are known.
     """
 
     id: str
@@ -59,11 +69,15 @@ class Grid:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     oracle: bool = False
+    roles: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What follows the title: that it is an oracle's, and by which roles; empty otherwise."""
+        return f"(oracle: {', '.join(self.roles)})" if self.roles else "(oracle)" if self.oracle else ""
 
 
-WIDTHLESS = (
-    "An interval without width comes of one prompt a tag, or of prompts that all did alike: it promises nothing."
-)
+SAME = "No interval: the same pictures, as far as the methods share their drafts."
 
 
 def grids(about: About, tables: Tables) -> list[Grid]:
@@ -71,6 +85,7 @@ def grids(about: About, tables: Tables) -> list[Grid]:
     found = [
         _scores(about, tables),
         _differences(about, tables),
+        _against(about, tables),
         _categories(about, tables),
         _gaps(about, tables),
         _efficiency(about, tables),
@@ -80,7 +95,8 @@ def grids(about: About, tables: Tables) -> list[Grid]:
         _spend(about, tables),
         _charged(about, tables),
     ]
-    return [grid for grid in found if grid is not None and grid.rows]
+    roles = tuple(about.related)
+    return [replace(grid, oracle=about.oracle, roles=roles) for grid in found if grid is not None and grid.rows]
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -99,12 +115,14 @@ def score(estimate: Estimate, *, tinted: bool = False, link: str = "") -> Cell:
     """Return a cell for a share with its interval."""
     if math.isnan(estimate.value):
         return Cell("–")
-    interval = f"{number(estimate.low)}, {number(estimate.high)}"
+    interval = "" if math.isnan(estimate.low) else f"{number(estimate.low)}, {number(estimate.high)}"
     return Cell(number(estimate.value), interval, estimate.value if tinted else None, link=link)
 
 
 def change(estimate: Estimate, *, link: str = "") -> Cell:
     """Return a cell for a difference with its interval; strong when the interval excludes zero."""
+    if estimate.is_flat:
+        return Cell(signed(estimate.value), link=link)
     interval = f"{signed(estimate.low)}, {signed(estimate.high)}"
     shade = max(-1.0, min(1.0, 4 * estimate.value)) if estimate.excludes_zero else None
     return Cell(signed(estimate.value), interval, shade, estimate.excludes_zero, link)
@@ -124,23 +142,22 @@ def _scores(about: About, tables: Tables) -> Grid:
     for group in tables.groups:
         for item in tables.scores:
             rows.append((Cell(f"{item.method}, {group}"), *map(score, item.groups[group])))
+            rows.append((Cell(f"{item.method}, {group}, prompt average", quiet=True), *map(score, item.prompts[group])))
             if item.expected is not None:
                 rows.append((Cell(f"{item.method}, {group}, expected", quiet=True), *map(score, item.expected[group])))
             rows.append((Cell(f"{item.method}, {group}, best painted", quiet=True), *map(score, item.possible[group])))
     notes = [
-        "Macro means over tags, with 95 % intervals of a paired bootstrap over prompts within tags.",
+        "Macro means over tags, with 95 % intervals of a paired bootstrap over prompts within tags; where nothing "
+        "varies within the tags, Wilson's interval. “Prompt average” is the mean over the prompts whatever their tags.",
         "“Expected” averages over all choices of that many drafts; “best painted” is what the judge itself would pick.",
         *(f"{method.name}: {method.note}" for method in about.methods),
     ]
-    if any(one.low == one.high for item in tables.scores for some in item.groups.values() for one in some):
-        notes.insert(1, WIDTHLESS)
     return Grid(
         "scores",
         "Score by number of pictures",
         ("", *_pictures(about.budgets)),
         tuple(rows),
         tuple(notes),
-        about.oracle,
     )
 
 
@@ -165,8 +182,25 @@ def _differences(about: About, tables: Tables) -> Grid | None:
             "Same prompts, same seeds, same first drafts, same resamples; bold where the 95 % interval excludes zero.",
             f"The tests are of the declared score ({declared}) at {about.budgets[-1]} pictures: a randomisation test "
             f"of the macro mean, the same adjusted for all comparisons (Holm), and {exact}.",
+            *([SAME] if any(any(item.same) for item in tables.differences) else []),
         ),
-        about.oracle,
+    )
+
+
+def _against(about: About, tables: Tables) -> Grid | None:
+    if len(about.budgets) < 2 and not tables.differences:
+        return None
+    baseline, most = about.methods[0].name, about.budgets[-1]
+    rows = tuple((Cell(name), *map(change, values)) for name, values in tables.against.items())
+    return Grid(
+        "against",
+        f"Difference to {baseline} with {most} pictures",
+        ("", *_pictures(about.budgets)),
+        rows,
+        (
+            f"On {next(iter(tables.groups))}: the score at each budget minus that of {baseline} with {most}, paired. A "
+            "method is not inferior by more than a margin where the whole interval lies above minus that margin.",
+        ),
     )
 
 
@@ -192,9 +226,10 @@ def _categories(about: About, tables: Tables) -> Grid:
         )
     notes = (
         f"With {about.budgets[-1]} pictures. Scores have Wilson intervals for prompts as clusters, differences paired "
-        "bootstrap intervals. Each row leads to its prompts.",
+        "bootstrap intervals, or by Wilson's how many prompts may do otherwise where all did alike. Each row leads to "
+        "its prompts.",
     )
-    return Grid("categories", "Score by tag", tuple(head), tuple(rows), notes, about.oracle)
+    return Grid("categories", "Score by tag", tuple(head), tuple(rows), notes)
 
 
 def _gaps(about: About, tables: Tables) -> Grid:
@@ -212,24 +247,33 @@ def _gaps(about: About, tables: Tables) -> Grid:
         tuple(rows),
         (
             f"With {about.budgets[-1]} pictures. Verifier efficiency is (picked − random) / (best painted − random): "
-            "how much of what could be gained by picking is gained. Headroom is what only better pictures could add.",
+            "how much of what could be gained by picking is gained; without an interval where it is the same on every "
+            "resample. Headroom is what only better pictures could add.",
         ),
-        about.oracle,
     )
 
 
 def _efficiency(about: About, tables: Tables) -> Grid | None:
     if not tables.efficiency:
         return None
+    least = about.budgets[0]
+
+    def needed(value: float) -> str:
+        return f"≤ {least}" if value <= least else number(value, 1)
+
+    def times(value: float, own: float) -> str:
+        """Return a ratio in words: a lower limit where the method is there at once and the baseline is not."""
+        return f"≥ {number(value, 1)}" if own <= least < value * own else "< 1" if value == 0 else number(value, 1)
+
     rows = []
     for method, item in tables.efficiency.items():
-        needed, ratio = item.pictures, item.ratio
+        own, ratio = item.pictures, item.ratio
         rows.append(
             (
                 Cell(method),
                 score(item.target),
-                Cell(number(needed.value, 1), f"{number(needed.low, 1)}, {number(needed.high, 1)}"),
-                Cell(_times(ratio.value), f"{_times(ratio.low)}, {_times(ratio.high)}"),
+                Cell(needed(own.value), f"{needed(own.low)}, {needed(own.high)}"),
+                Cell(times(ratio.value, own.value), f"{times(ratio.low, own.high)}, {times(ratio.high, own.low)}"),
             )
         )
     baseline, most = about.methods[0].name, about.budgets[-1]
@@ -240,14 +284,10 @@ def _efficiency(about: About, tables: Tables) -> Grid | None:
         tuple(rows),
         (
             f"On {next(iter(tables.groups))}, interpolated over the logarithm of the budget; every draft and every "
-            f"correction counts. “never” means not within {most} pictures.",
+            "correction counts, and the curves of exchangeable drafts are the expected ones. “never” means not within "
+            f"{most} pictures; “≤” and “≥”, that the score with {least} is there already.",
         ),
-        about.oracle,
     )
-
-
-def _times(value: float) -> str:
-    return "< 1" if value == 0 else f"{number(value, 1)}"
 
 
 def _difficulty(about: About, tables: Tables) -> Grid | None:
@@ -274,7 +314,7 @@ def _difficulty(about: About, tables: Tables) -> Grid | None:
         f"Easy: two thirds or more of single drafts of {found.drafts_of} are right; hard: less than one third; told "
         f"{told} In brackets the pairs of prompt and seed.",
     )
-    return Grid("difficulty", "Score by difficulty", ("", *head), rows, notes, about.oracle)
+    return Grid("difficulty", "Score by difficulty", ("", *head), rows, notes)
 
 
 def _maybe(estimate: Estimate | None) -> Cell:
@@ -286,7 +326,7 @@ def _grid(about: About, tables: Tables) -> Grid | None:
         return None
     rows = tuple((Cell(f"width {width}"), *map(score, values)) for width, values in tables.grid.items())
     notes = ("Depth is the number of pictures divided by the width.",)
-    return Grid("grid", "Width and depth", ("", *_pictures(about.budgets)), rows, notes, about.oracle)
+    return Grid("grid", "Width and depth", ("", *_pictures(about.budgets)), rows, notes)
 
 
 def _reliability(about: About, tables: Tables) -> Grid:
@@ -310,7 +350,6 @@ def _reliability(about: About, tables: Tables) -> Grid:
             f"On the pictures of {tables.reliability_of}, against the judge. Within prompts is what picking needs: the "
             "probability that a right picture scores above a wrong one of the same prompt.",
         ),
-        about.oracle,
     )
 
 
@@ -320,7 +359,13 @@ def _spend(about: About, tables: Tables) -> Grid:
             Cell(f"{line.method}, {line.budget}"),
             *(
                 Cell(f"{value:.1f}")
-                for value in (line.images, line.verifier_calls, line.reflector_calls, line.refiner_calls)
+                for value in (
+                    line.images,
+                    line.denoiser_evaluations,
+                    line.verifier_calls,
+                    line.reflector_calls,
+                    line.refiner_calls,
+                )
             ),
         )
         for line in tables.spend
@@ -328,10 +373,19 @@ def _spend(about: About, tables: Tables) -> Grid:
     return Grid(
         "spend",
         "Spend for one prompt",
-        ("method, budget", "pictures", "judged by the verifier", "reflections", "rewritten prompts"),
+        (
+            "method, budget",
+            "pictures",
+            "denoiser evaluations",
+            "judged by the verifier",
+            "reflections",
+            "rewritten prompts",
+        ),
         rows,
-        ("Means over prompts and seeds, as if each method ran alone: shared drafts are charged to each.",),
-        about.oracle,
+        (
+            "Means over prompts and seeds, as if each method ran alone with that budget: shared drafts are charged to "
+            "each. How long it took stands in costs.md: this page has no clock in it.",
+        ),
     )
 
 
@@ -353,5 +407,4 @@ def _charged(about: About, tables: Tables) -> Grid:
         ("", *names.values()),
         rows,
         ("Charged as if each method ran alone.",),
-        about.oracle,
     )

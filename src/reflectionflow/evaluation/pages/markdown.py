@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reflectionflow.evaluation.pages.grids import ORACLE, Grid
+from reflectionflow.evaluation.pages.grids import Grid, oracle_note
 from reflectionflow.evaluation.results import About
 
 
@@ -17,7 +17,7 @@ def _lines(about: About, grids: Sequence[Grid], facts: Sequence[tuple[str, str]]
     yield f"# {', '.join(method.name for method in about.methods)} on {about.benchmark}"
     yield ""
     if about.oracle:
-        yield f"**{ORACLE}**"
+        yield f"**{oracle_note(about.related)}**"
         yield ""
     for name, value in facts:
         yield f"- {name}: {value}"
@@ -28,7 +28,7 @@ def _lines(about: About, grids: Sequence[Grid], facts: Sequence[tuple[str, str]]
 def grid_lines(grid: Grid) -> Iterator[str]:
     """Yield one table as Markdown: a heading, the rows, the notes."""
     yield ""
-    yield f"## {grid.title}{' (oracle)' if grid.oracle else ''}"
+    yield f"## {grid.title} {grid.label}".rstrip()
     yield ""
     yield _row(grid.head)
     yield _row(["---"] + ["---:"] * (len(grid.head) - 1))

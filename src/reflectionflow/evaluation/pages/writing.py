@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reflectionflow.evaluation.pages.cases import MISTAKES, cases
-from reflectionflow.evaluation.pages.figures import bars, charts
-from reflectionflow.evaluation.pages.grids import ORACLE, Grid, grids, number
+from reflectionflow.evaluation.pages.costs import cost_lines, costs_csv, costs_json, costs_text
+from reflectionflow.evaluation.pages.figures import COLOURS, bars, charts
+from reflectionflow.evaluation.pages.grids import Grid, grids, number, oracle_note
 from reflectionflow.evaluation.pages.markdown import markdown
 from reflectionflow.evaluation.results import FILE, TABLE, About, Outcome, Results, Row
 from reflectionflow.evaluation.running import RUN, Done, distinct
@@ -23,7 +23,8 @@ from reflectionflow.types import Step
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-PAGE, TEXT, COSTS, PROMPTS = "report.html", "report.md", "costs.json", "prompts"
+PAGE, TEXT, PROMPTS = "report.html", "report.md", "prompts"
+COSTS, COST_TABLE, COST_TEXT = "costs.json", "costs.csv", "costs.md"
 
 
 def write_all(done: Done, folder: Path) -> Tables:
@@ -44,7 +45,13 @@ def write_all(done: Done, folder: Path) -> Tables:
         write_atomically(folder / PAGE, page.encode())
         write_atomically(folder / TEXT, markdown(results.about, drawn, told).encode())
         write_atomically(folder / TABLE, results.csv().encode())
-        write_atomically(folder / COSTS, _costs(done))
+        lines = cost_lines(done, found)
+        for name, content in (
+            (COSTS, costs_json(done, lines)),
+            (COST_TABLE, costs_csv(lines)),
+            (COST_TEXT, costs_text(done, lines)),
+        ):
+            write_atomically(folder / name, content.encode())
         write_atomically(folder / FILE, "".join(results.lines(found.json())).encode())
     return found
 
@@ -72,17 +79,8 @@ def facts(results: Results) -> list[tuple[str, str]]:
     if about.repeated:
         told.insert(1, ("Left out", f"{about.repeated} lines that repeat an earlier one"))
     if about.oracle:
-        told.append(("Oracle", " ".join(about.related)))
+        told.append(("Oracle", " ".join(about.related.values())))
     return told
-
-
-def _costs(done: Done) -> bytes:
-    data = {
-        "computed": dict(done.results.computed),
-        "seconds": {kind: round(seconds, 3) for kind, seconds in done.seconds.items()},
-        "gpu_hours": round(sum(done.seconds.values()) / 3600, 6),
-    }
-    return json.dumps(data, indent=2).encode() + b"\n"
 
 
 def environment() -> Environment:
@@ -136,7 +134,8 @@ def _page(
         .render(
             about=about,
             title=f"{', '.join(method.name for method in about.methods)} on {about.benchmark}",
-            oracle=ORACLE,
+            oracle=oracle_note(about.related),
+            colours=COLOURS,
             facts=told,
             headlines=_headlines(about, found),
             group=next(iter(found.groups)),
@@ -233,7 +232,13 @@ def _write_prompts(results: Results, run: RunReader, folder: Path, pages: Sequen
         searches: list[Mapping[str, Any]] = [
             {"row": row, "last": row.outcomes[-1], "shots": _shots(row, run)} for row in rows[index]
         ]
-        page = template.render(about=results.about, item=item, searches=searches, report=f"../{PAGE}", oracle=ORACLE)
+        page = template.render(
+            about=results.about,
+            item=item,
+            searches=searches,
+            report=f"../{PAGE}",
+            oracle=oracle_note(results.about.related),
+        )
         write_atomically(folder / pages[index], page.encode())
 
 

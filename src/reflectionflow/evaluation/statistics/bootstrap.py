@@ -19,6 +19,8 @@ from reflectionflow.evaluation.intervals import wilson
 Floats = NDArray[np.float64]
 DRAWS = 10_000
 LEVEL = 0.95
+ROUNDING = 1e-9
+"""Intervals narrower than this have no width but that of rounding."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the interval has no width."""
+        return self.high - self.low < ROUNDING
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,43 @@ class Bootstrap:
             draws += self._weights[tag] @ columns[self._rows[tag]] / len(chosen)
         return Sampled(point, draws)
 
+    def shares(self, values: ArrayLike, tags: Sequence[str] | None = None) -> list[Estimate]:
+        """Return macro means of shares with intervals that always have a width, one per column.
+
+        Where nothing varies within the tags a bootstrap has no width. The interval is then Wilson's for as many prompts
+        as weigh what these do, with Student's quantile.
+
+        Args:
+            values: Each prompt's share, in [0, 1], [prompts] or [prompts, k].
+            tags: Which tags; all by default.
+        """
+        found = self.macro(values, tags).estimates()
+        weight, quantile = self._weight(tags), self._quantile(tags)
+        return [_wilson(item.value, weight, quantile) if item.is_flat else item for item in found]
+
+    def changes(self, values: ArrayLike, tags: Sequence[str] | None = None) -> list[Estimate]:
+        """Return macro means of differences with intervals that always have a width, one per column.
+
+        Where nothing varies within the tags, Wilson's interval tells how many prompts might do otherwise than all that
+        were seen; in the worst case these differ by 1 in either direction.
+
+        Args:
+            values: Each prompt's difference, in [-1, 1], [prompts] or [prompts, k].
+            tags: Which tags; all by default.
+        """
+        found = self.macro(values, tags).estimates()
+        alike = _wilson(1.0, self._weight(tags), self._quantile(tags)).low
+        return [
+            Estimate(
+                item.value,
+                max(-1.0, alike * item.value - (1 - alike)),
+                min(1.0, alike * item.value + (1 - alike)),
+            )
+            if item.is_flat
+            else item
+            for item in found
+        ]
+
     def pooled(self, values: ArrayLike) -> Sampled:
         """Return the sum over all prompts: two of them make a ratio, such as a mean over a part of the prompts.
 
@@ -133,6 +177,15 @@ class Bootstrap:
         """Return the indexes of a tag's prompts."""
         return self._rows[tag]
 
+    def _weight(self, tags: Sequence[str] | None) -> float:
+        """Return the number of equally weighted prompts whose mean varies as the macro mean does."""
+        sizes = [len(self._rows[tag]) for tag in (self.tags if tags is None else tags)]
+        return float(len(sizes) ** 2 / sum(1 / size for size in sizes))
+
+    def _quantile(self, tags: Sequence[str] | None) -> float:
+        prompts = sum(len(self._rows[tag]) for tag in (self.tags if tags is None else tags))
+        return _student(prompts)
+
     def _columns(self, values: ArrayLike) -> Floats:
         found = np.asarray(values, dtype=float)
         if found.shape[0] != self._count:
@@ -140,15 +193,16 @@ class Bootstrap:
         return found.reshape(self._count, -1)
 
 
-def tag_interval(values: ArrayLike) -> Estimate:
+def tag_interval(values: ArrayLike, replicates: float | None = None) -> Estimate:
     """Return the mean of one tag's prompts with a Wilson interval for clustered data.
 
     A bootstrap gives [1, 1] where every prompt is right; Wilson's interval does not. Its number of trials is the one
-    that a simple share would need to vary as the prompts' means do, and at least the number of prompts where they do
-    not vary at all; its quantile is Student's (Korn and Graubard 1998).
+    that a simple share would need to vary as the prompts' means do, at most all trials there were, and the number of
+    prompts where their means do not vary at all; its quantile is Student's (Korn and Graubard 1998).
 
     Args:
         values: Each prompt's mean over its replicates, in [0, 1], [prompts].
+        replicates: Trials behind each mean, such as seeds; none where the means are not of yes-or-no trials.
 
     Raises:
         ValueError: if there is no prompt.
@@ -158,11 +212,23 @@ def tag_interval(values: ArrayLike) -> Estimate:
         raise ValueError("There are no prompts; give at least one.")
     mean, spread = float(found.mean()), float(found.var())
     trials = mean * (1 - mean) * found.size / spread if spread > 0 else float(found.size)
-    quantile = float(student.ppf((1 + LEVEL) / 2, found.size - 1)) if found.size > 1 else np.inf
+    if replicates is not None:
+        trials = min(trials, found.size * replicates)
+    return _wilson(mean, trials, _student(found.size))
+
+
+def _wilson(share: float, trials: float, quantile: float) -> Estimate:
+    """Return a share with Wilson's interval; anything is possible where the quantile is infinite."""
     if not np.isfinite(quantile):
-        return Estimate(mean, 0.0, 1.0)
-    low, high = wilson(mean * trials, trials, z=quantile)
-    return Estimate(mean, low, high)
+        return Estimate(share, 0.0, 1.0)
+    # Rounding may leave a mean of ones above 1.
+    low, high = wilson(min(max(share, 0.0), 1.0) * trials, trials, z=quantile)
+    return Estimate(share, low, high)
+
+
+def _student(prompts: int) -> float:
+    """Return the two-sided quantile of Student's distribution for so many prompts; infinite for one."""
+    return float(student.ppf((1 + LEVEL) / 2, prompts - 1)) if prompts > 1 else float("inf")
 
 
 def _resample(size: int, draws: int, rng: np.random.Generator) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from reflectionflow.evaluation.statistics.bootstrap import Bootstrap, Estimate
@@ -18,7 +19,8 @@ class Gap:
         base: Correctness of a random picture among those painted.
         picked: Of the one the verifier picks.
         possible: Of the best one, picked by the judge itself.
-        efficiency: (picked - base) / (possible - base): how much of what could be gained the verifier gains.
+        efficiency: (picked - base) / (possible - base): how much of what could be gained the verifier gains; without
+            an interval (not numbers) where it is the same on every resample.
         verifier_gap: possible - picked: what a perfect verifier would add.
         headroom: 1 - possible: what only better pictures could add.
     """
@@ -43,12 +45,16 @@ def decompose(
         possible: Whether any is, mean over replicates, [prompts].
         tags: Which tags; all by default.
     """
-    low, middle, high = (bootstrap.macro(values, tags) for values in (base, picked, possible))
+    columns = np.stack([np.asarray(values, dtype=float) for values in (base, picked, possible)], axis=1)
+    low, middle, high = (bootstrap.macro(column, tags) for column in columns.T)
+    gained = ((middle - low) / (high - low)).estimate
+    shares = np.c_[columns, columns[:, 2] - columns[:, 1], 1 - columns[:, 2]]
+    random, taken, best, gap, headroom = bootstrap.shares(shares, tags)
     return Gap(
-        base=low.estimate,
-        picked=middle.estimate,
-        possible=high.estimate,
-        efficiency=((middle - low) / (high - low)).estimate,
-        verifier_gap=(high - middle).estimate,
-        headroom=high.map(lambda values: 1 - values).estimate,
+        base=random,
+        picked=taken,
+        possible=best,
+        efficiency=Estimate(gained.value, np.nan, np.nan) if gained.is_flat else gained,
+        verifier_gap=gap,
+        headroom=headroom,
     )

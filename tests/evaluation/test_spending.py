@@ -1,0 +1,81 @@
+"""What a method is said to spend at each budget is what a run with that budget spends."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from reflectionflow.evaluation.planning import Method, plan
+from reflectionflow.evaluation.tables import tables
+from reflectionflow.runs import RunDirectory
+from reflectionflow.runtime import drain_searches
+from reflectionflow.search import strategy
+from reflectionflow.types import Budget
+from tests.support.evaluating import Contrast, asked, evaluate
+from tests.support.running import QUICK, SPEC
+
+METHODS = ("noise", Method("by edits", strategy("reflection", {"refine": True, "width": 2, "drafts": 3})))
+CALLS = ("images", "verifier_calls", "reflector_calls", "refiner_calls", "denoiser_evaluations")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spending")
+    planned = plan(asked(1, strategies=METHODS, images=8), Contrast())
+    return folder, planned, evaluate(folder, planned)
+
+
+def test_each_budget_is_charged_what_a_run_with_it_spends(finished, tmp_path):
+    _, planned, done = finished
+    rows = {(row.prompt, row.seed, row.method): row for row in done.results.rows}
+    for budget in planned.budgets:
+        with RunDirectory.open(tmp_path / str(budget), SPEC) as run:
+            searches = [trial.search.with_budget(Budget(images=budget)) for trial in planned.trials]
+            drain_searches(searches, planned.models, run, at_once=4, patience=QUICK)
+            for trial, search in zip(planned.trials, searches, strict=True):
+                row = rows[trial.prompt, trial.seed, trial.method.name]
+                told = next(item for item in row.outcomes if item.budget == budget)
+                charged = run.result(search.id).result.charged
+                assert {name: getattr(told, name) for name in CALLS} == {name: getattr(charged, name) for name in CALLS}
+
+
+def test_a_reflector_that_ranks_pictures_is_counted_for_all_it_looked_at(finished):
+    lines = {(line.method, line.budget): line for line in tables(finished[2].results).spend}
+    assert lines["by edits", 2].reflector_calls == 0  # nothing follows the two drafts
+    # Three drafts are looked at, and of the only correction nothing is asked.
+    assert lines["by edits", 4].reflector_calls >= 3
+    assert lines["by edits", 4].denoiser_evaluations == 4 * 5
+    assert lines["noise", 8].reflector_calls == 0
+
+
+def test_counting_again_asks_no_model(finished):
+    folder, planned, done = finished
+    with RunDirectory.read(folder / "run") as run:
+        before = run.journal.count(), len(run.results()), len(list(run.events()))
+    again = evaluate(folder, planned)
+    assert again.each == done.each
+    with RunDirectory.read(folder / "run") as run:
+        assert (run.journal.count(), len(run.results())) == before[:2]
+    assert before[1] == len(planned.trials)
+
+
+def test_model_seconds_stand_in_the_costs_alone(finished):
+    folder, planned, done = finished
+    with RunDirectory.read(folder / "run") as run:
+        charged = [run.result(t.search.id).result.charged.seconds for t in planned.trials if t.method.name == "noise"]
+    assert done.each["noise"][-1] == pytest.approx(sum(charged) / len(charged))
+    for values in done.each.values():
+        assert list(values) == sorted(values)
+    with (folder / "costs.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["method"], int(line["budget"])) for line in lines] == [
+        (method.name, budget) for method in planned.methods for budget in planned.budgets
+    ]
+    assert [float(line["seconds"]) for line in lines[:4]] == pytest.approx(done.each["noise"], abs=1e-6)
+    costs = json.loads((folder / "costs.json").read_text())
+    assert [item["seconds"] for item in costs["each"]] == [float(line["seconds"]) for line in lines]
+    assert costs["model_hours"] == pytest.approx(sum(done.seconds.values()) / 3600, abs=1e-6)
+    assert "gpu_hours" not in costs
+    assert "| by edits, 8 |" in (folder / "costs.md").read_text()
