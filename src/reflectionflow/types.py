@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -153,6 +154,9 @@ class Verdict:
         rationale: Why, in words, when the verifier gives words.
         failure: Why there is no score.
         tokens: Tokens read and written by the verifier for this answer, 0 where it has none.
+
+    A score or an aspect that is NaN or infinite, as a model in half precision may give for one picture, makes the
+    verdict a failure that says so.
     """
 
     candidate: str
@@ -164,11 +168,19 @@ class Verdict:
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a verdict with both or neither of score and failure, or a score outside [0, 1]."""
+        """Refuse a verdict with both or neither of score and failure, or a finite score outside [0, 1]."""
         if (self.score is None) == (self.failure is None):
             raise ValueError("a verdict has exactly one of score and failure")
-        if self.score is not None:
-            if not 0.0 <= self.score <= 1.0:  # also refuses NaN
+        told = [("score", self.score or 0.0), *((f"aspect {name!r}", value) for name, value in self.aspects)]
+        wrong = next(((what, float(value)) for what, value in told if not math.isfinite(value)), None)
+        if wrong is not None:
+            what, value = wrong
+            object.__setattr__(self, "score", None)
+            object.__setattr__(self, "aspects", ())
+            reason = f"{self.verifier} gave the {what} {value}, which is no finite number."
+            object.__setattr__(self, "failure", self.failure or reason)
+        elif self.score is not None:
+            if not 0.0 <= self.score <= 1.0:
                 raise ValueError(f"a verdict's score lies in [0, 1], not {self.score}")
             object.__setattr__(self, "score", round_score(self.score))
 

@@ -133,6 +133,23 @@ def test_an_answer_that_is_neither_yes_nor_no_is_a_failure_on_that_picture(scene
     assert all(verdict.tokens > 0 for verdict in found)
 
 
+def test_a_picture_whose_answer_is_no_number_fails_and_the_others_do_not(scenes):
+    """Half precision can overflow on one picture of a batch."""
+    vl = load(scenes, CPU, torch.float32)
+    model = of_scenes(scenes, least_mass=0.0)
+    model.__dict__["_model"] = vl
+
+    def spoilt(module, arguments, logits):
+        return torch.cat([torch.full_like(logits[:1], torch.nan), logits[1:]])
+
+    handle = vl.model.lm_head.register_forward_hook(spoilt)
+    first, *others = model.judge(questions())
+    handle.remove()
+    assert (first.score, first.candidate) == (None, questions()[0].id)
+    assert "did not answer yes or no: the two have nan of the probability" in first.failure
+    assert all(verdict.failure is None for verdict in others)
+
+
 def test_a_model_that_only_says_yes_scores_one_and_writes_nothing_useful(scenes):
     vl = load(scenes, CPU, torch.float32)
     model = of_scenes(scenes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
 from reflectionflow.errors import ModelError, TransientError
@@ -9,7 +12,7 @@ from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Event
 from reflectionflow.runtime.events import BatchStarted, Failed, Retrying
 from reflectionflow.runtime.faults import Patience, is_out_of_memory
-from reflectionflow.types import Failure, StopReason
+from reflectionflow.types import Failure, StopReason, Verdict
 from tests.support.running import SPEC, run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
 from tests.support.world import Brightness, Painter, stack
@@ -66,6 +69,38 @@ def test_a_permanent_failure_is_replayed(tmp_path):
     again = run_all(tmp_path, [search(images=3)], stack())[0]
     assert story(again) == story(first)
     assert again.paid.images == 0
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, np.float32("nan")], ids=repr)
+@pytest.mark.parametrize("where", ["score", "aspect"])
+def test_a_verdict_that_is_no_finite_number_is_a_failure_on_that_picture(tmp_path, number, where):
+    whole = run_all(tmp_path / "whole", [search(images=4)], stack())[0]
+    third = whole.steps[2].candidate.id
+
+    class Overflowing(Brightness):
+        def _judge(self, question):
+            said = super()._judge(question)
+            if question.candidate.id != third:
+                return said
+            return Verdict(third, self.name, **({"score": number} if where == "score" else spoilt), tokens=3)
+
+    spoilt = {"score": 0.5, "aspects": (("colours", number),)}
+    result = run_all(tmp_path / "one", [search(images=4)], stack(verifier=Overflowing()))[0]
+    about = "score" if where == "score" else "aspect 'colours'"
+    assert result.steps[2].verdict.failure == f"brightness@1 gave the {about} {float(number)}, which is no finite number."
+    assert result.steps[2].verdict.tokens == 3
+    assert [step.verdict for n, step in enumerate(result.steps) if n != 2] == [
+        step.verdict for n, step in enumerate(whole.steps) if n != 2
+    ]
+    again = run_all(tmp_path / "one", [search(images=4)], stack(verifier=Overflowing()))[0]
+    assert story(again) == story(result)
+    assert again.paid.verifier_calls == 0
+
+
+@pytest.mark.parametrize("score", [1.01, -0.5])
+def test_a_score_out_of_range_is_a_fault_of_the_adapter(score):
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+        Verdict("x", "judge@1", score)
 
 
 def test_only_the_affected_items_of_a_batch_are_tried_again(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -55,7 +56,8 @@ class Faulty:
             return answer
         match answer:
             case Verdict():
-                return Verdict(answer.candidate, answer.verifier, failure="The answer held no score: 'maybe'.")
+                wrong = {"failure": "The answer held no score: 'maybe'."}, {"score": math.nan}, {"score": -math.inf}
+                return Verdict(answer.candidate, answer.verifier, **draw.choice(wrong))
             case Reflection():
                 return replace(answer, **draw.choice([{"text": ""}, {"text": " "}, {"failure": "Not JSON."}]))
             case RefinedPrompt():
