@@ -334,6 +334,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class FailedCall:
+    """A reflection or a rewritten prompt that a search asked for and did not get.
+
+    Attributes:
+        call: `reflect` or `refine`.
+        candidate: Id of the picture it was to be about.
+        reason: A sentence.
+    """
+
+    call: str
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The outcome of one search over one prompt.
 
@@ -345,6 +360,8 @@ class SearchResult:
         stop: Why the search ended.
         charged: Spend as if this search had run alone (cache hits and shared drafts included).
         paid: What this process really computed for it.
+        failed_calls: Reflections and rewritten prompts that failed, ordered by the place of the picture they were to be
+            about; a picture or a verdict that failed stands in its step.
     """
 
     prompt: str
@@ -354,3 +371,4 @@ class SearchResult:
     stop: StopReason
     charged: Spend = field(default_factory=Spend)
     paid: Spend = field(default_factory=Spend)
+    failed_calls: tuple[FailedCall, ...] = ()

@@ -67,6 +67,40 @@ def test_the_flags_reach_the_search(run):
     assert all(by_id[step.candidate.recipe.parent] == (step.place[0] - 1, step.place[1]) for step in corrected)
 
 
+def test_reflections_that_all_fail_are_told_everywhere(tmp_path, tiny):
+    path = tiny_stack(tmp_path / "mute.toml", reflector="UNABLE", refiner="UNABLE")
+    asked = ["--stack", str(path), "--strategy", "reflection", "--refine", "--images", "6", "--json", "--out", "out"]
+    done = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    assert done.exit_code == 0, "a picture was found"
+    reason = "No words came."
+    data = json.loads(done.stdout)
+    count = data["spend"]["reflector_calls"]
+    assert count > 2
+    assert data["failed"] == {"reflections": {"failed": count, "asked": count, "reason": reason}}
+    assert json.loads(Path("out/result.json").read_text())["failed"] == data["failed"]
+    sentence = f"{count} of {count} reflections failed: {reason}"
+    assert sentence in done.stderr.split("The budget was used up.")[1]
+    assert f"best score {data['best']['score']:.4f}, {count} reflections failed" in done.stderr
+    shown = CliRunner().invoke(app, ["runs", "show", "out"], prog_name="reflectionflow").stdout
+    assert f"failed {sentence}" in shown
+    assert sentence in Path("out/report.html").read_text()
+    assert rf.generate(PROMPT, strategy="reflection", refine=True, images=6, stack=path, out="out").failures == (
+        sentence,
+    )
+
+
+def test_refinements_that_all_fail_are_told_and_a_search_without_failures_says_nothing(run, tmp_path, tiny):
+    done = run("--strategy", "reflection", "--images", "6", "--json")
+    assert json.loads(done.stdout)["failed"] == {}
+    assert "failed" not in done.stderr
+    path = tiny_stack(tmp_path / "mute.toml", refiner="UNABLE")
+    asked = ["--stack", str(path), "--strategy", "prompt", "--images", "5", "--json"]
+    done = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    failed = json.loads(done.stdout)["failed"]
+    assert failed["refinements"]["failed"] == failed["refinements"]["asked"] > 0
+    assert "refinements failed: No words came." in done.stderr
+
+
 def test_accept_ends_a_search_early(run):
     data = json.loads(run("--strategy", "reflection", "--images", "16", "--accept", "0.1", "--json").stdout)
     assert data["stop"] == "accepted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Event
 from reflectionflow.runtime.events import BatchStarted, Failed, Retrying
 from reflectionflow.runtime.faults import Patience, is_out_of_memory
+from reflectionflow.search.reflection import REFLECTION
 from reflectionflow.types import Failure, StopReason, Verdict
 from tests.support.running import SPEC, run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
-from tests.support.world import Brightness, Painter, stack
+from tests.support.world import Brightness, Critic, Painter, Reordered, stack
 
 
 class Flaky:
@@ -87,7 +89,9 @@ def test_a_verdict_that_is_no_finite_number_is_a_failure_on_that_picture(tmp_pat
     spoilt = {"score": 0.5, "aspects": (("colours", number),)}
     result = run_all(tmp_path / "one", [search(images=4)], stack(verifier=Overflowing()))[0]
     about = "score" if where == "score" else "aspect 'colours'"
-    assert result.steps[2].verdict.failure == f"brightness@1 gave the {about} {float(number)}, which is no finite number."
+    assert (
+        result.steps[2].verdict.failure == f"brightness@1 gave the {about} {float(number)}, which is no finite number."
+    )
     assert result.steps[2].verdict.tokens == 3
     assert [step.verdict for n, step in enumerate(result.steps) if n != 2] == [
         step.verdict for n, step in enumerate(whole.steps) if n != 2
@@ -101,6 +105,30 @@ def test_a_verdict_that_is_no_finite_number_is_a_failure_on_that_picture(tmp_pat
 def test_a_score_out_of_range_is_a_fault_of_the_adapter(score):
     with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
         Verdict("x", "judge@1", score)
+
+
+def test_failed_reflections_stand_in_the_result_each_question_once(tmp_path):
+    def lost(answers):
+        passing = [Failure(said.candidate, "time-out", transient=True) for said in answers if hash_of(said) % 2]
+        return [*passing, *(replace(said, text="", failure="No words.") for said in answers if not hash_of(said) % 2)]
+
+    def hash_of(said):
+        return int(said.candidate[-1], 16)
+
+    chosen = REFLECTION.configured(width=2)
+    models = stack(reflector=Reordered(Critic(), lost))
+    result = run_all(tmp_path, [search(strategy=chosen, images=9)], models)[0]
+    assert len(result.failed_calls) == result.charged.reflector_calls > 4
+    assert {(said.call, said.reason) for said in result.failed_calls} == {
+        ("reflect", "No words."),
+        ("reflect", "time-out (tried 3 times)"),
+    }
+    places = {step.candidate.id: step.place for step in result.steps}
+    assert [places[said.candidate] for said in result.failed_calls] == sorted(
+        places[said.candidate] for said in result.failed_calls
+    )
+    with RunDirectory.read(tmp_path) as run:
+        assert run.results()[0].result == result
 
 
 def test_only_the_affected_items_of_a_batch_are_tried_again(tmp_path):

@@ -38,7 +38,7 @@ def tell_story(console: Console, chapter: Chapter) -> None:
     if story.result.paid != story.result.charged:
         _line(console, "paid", _spent(story.result.paid))
     _line(console, "run", story.run)
-    for reason in story.failures:
+    for reason in (*story.failures, *(short.sentence for short in story.shortfalls)):
         _line(console, "failed", plain(reason), _WARN)
     chains = chains_of(story)
     for chain in chains:

@@ -50,6 +50,10 @@ class Chapter:
             "spend": to_json(result.charged),
             "paid": to_json(result.paid),
             "stop": to_json(result.stop),
+            "failed": {
+                short.what: {"failed": short.failed, "asked": short.asked, "reason": short.reason}
+                for short in self.story.shortfalls
+            },
             "run": str(self.folder),
         }
 

@@ -6,6 +6,7 @@ a rewritten prompt by the picture that prompted the rewriting.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,30 @@ class Turn:
     def rationale(self) -> str:
         """The verifier's words."""
         return "" if self.step.verdict is None else plain(self.step.verdict.rationale)
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """Answers of one kind that a search asked for and did not get.
+
+    Attributes:
+        what: `reflections` or `refinements`.
+        failed: How many failed.
+        asked: How many were asked for, each question counted once.
+        reason: Why, as most of them say.
+        alike: Whether all of them say so.
+    """
+
+    what: str
+    failed: int
+    asked: int
+    reason: str
+    alike: bool
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        return f"{self.failed} of {self.asked} {self.what} failed{'' if self.alike else ', most often'}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,18 @@ class Story:
         """The distinct reasons why pictures could not be painted or judged, in the order of place."""
         reasons = [why_not(step) for _, step in self.numbered]
         return tuple(dict.fromkeys(reason for reason in reasons if reason))
+
+    @property
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """How many reflections and refinements failed, and why; empty where none did."""
+        charged = self.result.charged
+        kinds = (("reflect", "reflections", charged.reflector_calls), ("refine", "refinements", charged.refiner_calls))
+        found = []
+        for call, what, asked in kinds:
+            reasons = Counter(failed.reason for failed in self.result.failed_calls if failed.call == call)
+            if reasons:
+                found.append(Shortfall(what, reasons.total(), asked, reasons.most_common(1)[0][0], len(reasons) == 1))
+        return tuple(found)
 
     def open(self, candidate: Candidate) -> Image:
         """Return the pixels of a candidate (RGB)."""

@@ -28,6 +28,7 @@ from reflectionflow.runtime.ledger import BudgetExhausted, Ledger
 from reflectionflow.runtime.task import SEED_LIMIT, Place, Task
 from reflectionflow.types import (
     Candidate,
+    FailedCall,
     Failure,
     Recipe,
     RefinedPrompt,
@@ -64,12 +65,19 @@ class Tools:
         self._steps: dict[Place, Step] = {}
         self._taken: set[Place] = set()
         self._places: dict[str, list[Place]] = {}
+        self._failed: dict[str, tuple[Place, FailedCall]] = {}
         self._best: Step | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every picture so far, painted or failed, with what was said of it, ordered by place."""
         return tuple(self._steps[place] for place in sorted(self._steps))
+
+    @property
+    def failed_calls(self) -> tuple[FailedCall, ...]:
+        """The reflections and rewritten prompts that failed so far, each question once, ordered by its picture."""
+        ordered = sorted(self._failed.items(), key=lambda item: (item[1][0], item[1][1].call, item[0]))
+        return tuple(failed for _, (_, failed) in ordered)
 
     @property
     def charged(self) -> Spend:
@@ -288,6 +296,8 @@ class Tools:
         failure = answer if isinstance(answer, Failure) else None
         if failure is None and not isinstance(answer, Failure) and answer.failure is not None:
             failure = Failure(call.id, answer.failure)
+            if not isinstance(answer, Verdict):
+                self._failed[call.id] = (place, FailedCall(call.kind.value, answer.candidate, failure.reason))
         if failure is None:
             return False
         self._emit(Failed(self._account.search, place, call.kind.value, failure, outcome.cached))
