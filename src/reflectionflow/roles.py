@@ -100,11 +100,20 @@ class PaintRequest:
 
 @dataclass(frozen=True)
 class Painting:
-    """One painted picture (RGB), with the denoiser evaluations it took."""
+    """One painted picture.
+
+    Attributes:
+        id: The recipe's id.
+        image: RGB.
+        denoiser_evaluations: Forward passes of the denoiser it took.
+        left_out: Edits of the recipe's reflection that the painter did not read, because its text does not hold them;
+            reports mark them.
+    """
 
     id: str
     image: Image
     denoiser_evaluations: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

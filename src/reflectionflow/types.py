@@ -109,12 +109,14 @@ class Candidate:
         image: SHA-256 (hex) of the PNG file in the run's image store.
         width: Pixels of the picture as painted.
         height: Pixels of the picture as painted.
+        left_out: Edits of the recipe's reflection that its painter did not read, because its text does not hold them.
     """
 
     recipe: Recipe
     image: str
     width: int
     height: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -124,7 +126,8 @@ class Candidate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a candidate from its `to_json` form."""
-        return cls(Recipe.from_json(data["recipe"]), data["image"], data["width"], data["height"])
+        left_out = tuple(data.get("left_out", ()))  # absent from older runs
+        return cls(Recipe.from_json(data["recipe"]), data["image"], data["width"], data["height"], left_out)
 
 
 @dataclass(frozen=True)

@@ -127,3 +127,4 @@ def test_of_a_reflection_that_is_too_long_whole_edits_are_left_out_as_in_tuning(
         for said in told
     ]
     assert np.array_equal(*(np.asarray(picture.image) for picture in pictures))
+    assert [picture.left_out for picture in pictures] == [tuple(edits[-lost:]), ()]

@@ -13,6 +13,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.report.wording import Piece, changes, plain
 from reflectionflow.types import Candidate, RefinedPrompt, Reflection, SearchResult, Step
 
@@ -32,6 +33,7 @@ class Turn:
         step: The step.
         origin: Number of the picture it came of; none for a draft, or when that picture is not in this search.
         edits: What was criticised in the origin, one edit each; empty for a draft.
+        left_out: Those of the edits that the painter did not read, because its text does not hold them.
         prompt: The text it was painted from.
         rewritten: How that text became of the origin's (of the user's own for a draft); empty when they are the same.
         gain: Its score minus its origin's, or none where one of them has none.
@@ -43,6 +45,7 @@ class Turn:
     step: Step
     origin: int | None
     edits: tuple[str, ...]
+    left_out: tuple[str, ...]
     prompt: str
     rewritten: tuple[Piece, ...]
     gain: float | None
@@ -199,6 +202,7 @@ class Story:
             step=step,
             origin=origin,
             edits=tuple(plain(edit) for edit in _edits(step)),
+            left_out=tuple(plain(edit) for edit in _left_out(step)),
             prompt=prompt,
             rewritten=() if prompt == plain(before) else changes(plain(before), prompt),
             gain=_gain(source, step) if source else None,
@@ -281,7 +285,13 @@ def _reflection(step: Step) -> str:
 def _edits(step: Step) -> tuple[str, ...]:
     edits = () if step.reflection is None else step.reflection.edits
     text = _reflection(step)
+    if not set(_left_out(step)) <= set(edits):
+        return tuple(text.split(JOIN))  # one by one, so that those that were left out can be told
     return edits or ((text,) if text else ())
+
+
+def _left_out(step: Step) -> tuple[str, ...]:
+    return () if step.candidate is None else step.candidate.left_out
 
 
 def _gain(before: Step, after: Step) -> float | None:

@@ -259,7 +259,9 @@ def _row(finished: Finished, batch: int, image: str | None) -> Row:
         evaluations = call.price.denoiser_evaluations
         return replace(row, failure=reply.reason, transient=reply.transient, denoiser_evaluations=evaluations)
     if isinstance(reply, Painting):
-        answer = {"image": image, "width": reply.image.width, "height": reply.image.height}
+        answer: dict[str, Any] = {"image": image, "width": reply.image.width, "height": reply.image.height}
+        if reply.left_out:
+            answer["left_out"] = list(reply.left_out)
         return replace(row, answer=answer, denoiser_evaluations=reply.denoiser_evaluations)
     return replace(row, answer=to_json(reply), tokens=reply.tokens)
 
@@ -277,7 +279,7 @@ def answer_of(call: Call, row: Row) -> Answer:
     if isinstance(call.request, PaintRequest):
         if row.answer is None:
             return Failure(call.id, row.failure or "", row.transient)
-        return Candidate(call.request.recipe, **row.answer)
+        return Candidate.from_json({"recipe": row.request, **row.answer})
     if row.answer is not None:
         answer: Words = _REPLIES[call.kind].from_json(row.answer)
         return answer
