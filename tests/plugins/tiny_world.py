@@ -7,6 +7,7 @@ from dataclasses import replace
 from pydantic import Field
 from tests.support.world import Brightness, Critic, Painter, Rewriter
 
+from reflectionflow.roles import Capabilities
 from reflectionflow.stack import ModelOptions, ModelSpec, Role
 from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict
 
@@ -45,6 +46,9 @@ class Away:
     reflect = refine = judge
 
 
+KNOWN = Capabilities(True, 8, 8, words=frozenset(["a", "red", "star", "paint", "it"]))
+
+
 class Terse(Painter):
     """Paints as ever, and reads one edit of a reflection."""
 
@@ -70,6 +74,7 @@ PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options:
 BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
 CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
 TERSE = ModelSpec((Role.CORRECTOR,), NoOptions, lambda options: Terse())
+LITERAL = ModelSpec((Role.CORRECTOR,), NoOptions, lambda options: Painter(capabilities=KNOWN))
 WORDY = ModelSpec((Role.REFLECTOR,), NoOptions, lambda options: Wordy(apart=True))
 RAMBLING = ModelSpec((Role.REFLECTOR,), NoOptions, lambda options: Wordy(apart=False))
 REWRITER = ModelSpec((Role.REFINER,), NoOptions, lambda options: Rewriter())

@@ -10,7 +10,7 @@ import pytest
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.ranking import ranked
-from reflectionflow.runtime.events import Failed
+from reflectionflow.runtime.events import Failed, Reflected
 from reflectionflow.search.chains import Chain
 from reflectionflow.search.prompt import PROMPT
 from reflectionflow.search.reflection import REFLECTION
@@ -320,6 +320,36 @@ def test_a_refined_prompt_with_a_word_the_painter_does_not_know_is_not_painted(t
     assert {step.candidate.recipe.prompt for step in result.steps} == {"a red star"}
     reasons = {event.failure.reason for event in events if isinstance(event, Failed)}
     assert any("does not know the word 'bright'" in reason for reason in reasons)
+
+
+def test_a_reflection_with_a_word_the_corrector_does_not_know_is_a_failure_and_never_painted(tmp_path):
+    sparkly = Reordered(Critic(), lambda said: [replace(one, text="make it bigger and sparkly") for one in said])
+    can = replace(
+        Painter().capabilities, words=frozenset(["a", "red", "star", "make", "it", "bigger", "and", "brighter", "than"])
+    )
+    models = stack(corrector=Painter(name="corrector@1", capabilities=can), reflector=sparkly)
+    events = []
+    result = run(tmp_path / "a", REFLECTION.configured(width=2), models, events, images=8)
+    reason = (
+        "corrector@1 does not know the word 'sparkly'; it knows a, and, bigger, brighter, it, make, red, star, than."
+    )
+    assert {event.failure.reason for event in events if isinstance(event, Failed)} == {reason}
+    assert {(lost.call, lost.reason) for lost in result.failed_calls} == {("reflect", reason)}
+    assert len(result.steps) == 8
+    assert all(step.candidate.recipe.parent is None for step in result.steps), "fresh drafts in their place"
+    again = run(tmp_path / "a", REFLECTION.configured(width=2), models, images=8)
+    assert again.failed_calls == result.failed_calls
+    assert again.paid.reflector_calls == 0
+
+
+def test_a_reflection_for_the_refiner_may_have_words_the_corrector_does_not_know(tmp_path):
+    can = replace(Painter().capabilities, words=frozenset({"a", "red", "star"}))
+    models = stack(corrector=Painter(name="corrector@1", capabilities=can), generator=Painter())
+    events = []
+    result = run(tmp_path, PROMPT.configured(width=2, reflect=True), models, events, images=6)
+    told = [event.reflection.text for event in events if isinstance(event, Reflected)]
+    assert len(told) == result.charged.reflector_calls > 0
+    assert all(told)
 
 
 @pytest.mark.parametrize("strategy", [REFLECTION.configured(), PROMPT.configured()], ids=lambda s: s.name)

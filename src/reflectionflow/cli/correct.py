@@ -91,16 +91,13 @@ def _corrector(stack: str, folder: Path | None) -> Generator:
 def _check_words(painter: Generator, prompt: str, reflection: str) -> None:
     """Refuse words the corrector does not know, before anything loads."""
     from reflectionflow.errors import MisuseError
+    from reflectionflow.vocabulary import unknown_words
 
-    known = painter.capabilities.words
     if not prompt.strip() or not reflection.strip():
         raise MisuseError("the prompt and the reflection both need a text")
-    if known is None:
-        return
-    words = "".join(letter if letter.isalpha() else " " for letter in f"{prompt} {reflection}".lower()).split()
-    strange = sorted({word for word in words if word not in known})
-    if strange:
-        raise MisuseError(f"{painter.name} does not know {', '.join(map(repr, strange))}; use the words of its world")
+    problem = unknown_words(f"{prompt} {reflection}", painter)
+    if problem:
+        raise MisuseError(problem)
 
 
 def _read(path: Path, width: int, height: int) -> Image:

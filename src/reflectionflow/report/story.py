@@ -216,6 +216,8 @@ class Story:
             return ()
         used = self._used.get(number, set())
         said = [_sentence(remark, used) for remark in self.remarks.get(step.candidate.id, ())]
+        lost = [call for call in self.result.failed_calls if call.candidate == step.candidate.id]
+        said += [_FAILED[call.call] + call.reason for call in lost]
         return tuple(plain(sentence) for sentence in dict.fromkeys(said) if sentence)
 
     @cached_property
@@ -299,11 +301,14 @@ def _gain(before: Step, after: Step) -> float | None:
     return None if old is None or new is None else new - old
 
 
+_FAILED = {"reflect": "The reflector failed: ", "refine": "The prompt could not be rewritten: "}
+
+
 def _sentence(remark: Reflection | RefinedPrompt, used: set[str]) -> str:
     if isinstance(remark, RefinedPrompt):
-        return "" if remark.failure is None else f"The prompt could not be rewritten: {remark.failure}"
+        return "" if remark.failure is None else _FAILED["refine"] + remark.failure
     if remark.failure is not None:
-        return f"The reflector failed: {remark.failure}"
+        return _FAILED["reflect"] + remark.failure
     if remark.nothing_to_correct:
         return "The reflector found nothing to correct."
     return "" if remark.text in used else f"The reflector said: {remark.text}"
