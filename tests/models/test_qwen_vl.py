@@ -14,7 +14,17 @@ from reflectionflow.errors import CheckpointError
 from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions, asked, wording_of
 from reflectionflow.models.vision_language import Ask, load
 from reflectionflow.prompts.vlm import FULL, SCENES
-from reflectionflow.roles import Question, Refiner, RefineRequest, Reflector, ReflectRequest, Role, Verifier
+from reflectionflow.roles import (
+    Context,
+    Question,
+    Refiner,
+    RefineRequest,
+    Reflector,
+    ReflectRequest,
+    Role,
+    Verifier,
+    read_by,
+)
 from reflectionflow.scenes.tokenizers import qwen_tokenizer
 from reflectionflow.scenes.words import vocabulary
 from reflectionflow.types import Candidate, Recipe, Verdict
@@ -182,6 +192,11 @@ def test_texts_are_the_same_alone_and_in_a_batch(make, request):
     assert [item.candidate for item in together] == [item.id for item in asked]
     assert all(item.tokens > 6 for item in together)
     assert all(bool(item.failure) or item.text for item in together if item.failure or item.edits)
+
+
+def test_it_says_which_of_verdict_and_history_its_wording_reads(scenes, full):
+    assert read_by(of_scenes(scenes)) == frozenset()
+    assert read_by(of_full(full)) == {Context.VERDICT, Context.HISTORY}
 
 
 def test_marks_of_special_tokens_in_a_prompt_are_plain_text(scenes):

@@ -10,6 +10,8 @@ import pytest
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.ranking import ranked
+from reflectionflow.roles import Context
+from reflectionflow.runs import RunDirectory, verify
 from reflectionflow.runtime.events import Failed, Reflected
 from reflectionflow.search.chains import Chain
 from reflectionflow.search.prompt import PROMPT
@@ -340,6 +342,43 @@ def test_a_reflection_with_a_word_the_corrector_does_not_know_is_a_failure_and_n
     again = run(tmp_path / "a", REFLECTION.configured(width=2), models, images=8)
     assert again.failed_calls == result.failed_calls
     assert again.paid.reflector_calls == 0
+
+
+@pytest.mark.parametrize("rank", ["edits", "score"])
+def test_what_a_reflector_does_not_read_is_no_part_of_its_question_and_changes_no_picture(tmp_path, rank):
+    class Deaf(Critic):
+        def _reflect(self, item):
+            return super()._reflect(replace(item, history=()))
+
+    class Told(Deaf):
+        reads = frozenset()
+
+    found, asked = {}, {}
+    for kind in (Deaf, Told):
+        path = tmp_path / kind.__name__
+        found[kind] = run(path, REFLECTION.configured(width=2, rank=rank), stack(reflector=kind()), images=14)
+        with RunDirectory.read(path) as directory:
+            asked[kind] = [row.request for row in directory.calls() if row.role == "reflect"]
+        assert verify(path).ok
+    assert [(step.place, step.candidate) for step in found[Told].steps] == [
+        (step.place, step.candidate) for step in found[Deaf].steps
+    ]
+    assert found[Told].best.candidate == found[Deaf].best.candidate
+    assert all((request["verdict"], request["history"]) == (None, []) for request in asked[Told])
+    pictures = [request["candidate"] for request in asked[Told]]
+    assert len(set(pictures)) == len(pictures) == found[Told].charged.reflector_calls
+    assert len(pictures) < len(asked[Deaf]), "the same picture was asked about again after each correction"
+
+
+def test_what_a_reflector_reads_stays_in_its_question(tmp_path):
+    class Half(Critic):
+        reads = frozenset({Context.HISTORY})
+
+    run(tmp_path, REFLECTION.configured(width=1, drafts=1), stack(reflector=Half()), images=5)
+    with RunDirectory.read(tmp_path) as directory:
+        asked = [row.request for row in directory.calls() if row.role == "reflect"]
+    assert all(request["verdict"] is None for request in asked)
+    assert any(request["history"] for request in asked)
 
 
 def test_a_reflection_for_the_refiner_may_have_words_the_corrector_does_not_know(tmp_path):

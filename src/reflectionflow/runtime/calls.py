@@ -15,6 +15,7 @@ from PIL import Image
 
 from reflectionflow.errors import ContractError
 from reflectionflow.roles import (
+    Context,
     Generator,
     Painting,
     PaintRequest,
@@ -25,6 +26,7 @@ from reflectionflow.roles import (
     ReflectRequest,
     Verifier,
     question_id,
+    read_by,
 )
 from reflectionflow.runs.images import ImageStore
 from reflectionflow.runs.journal import Row
@@ -136,8 +138,11 @@ def judge_call(verifier: Verifier, candidate: Candidate, prompt: str) -> Call:
 def reflect_call(
     reflector: Reflector, candidate: Candidate, prompt: str, verdict: Verdict | None, history: Sequence[str]
 ) -> Call:
-    """Return the call that criticises a picture."""
-    request = ReflectRequest(candidate, UNLOADED, prompt, verdict, tuple(history))
+    """Return the call that criticises a picture; what the reflector does not read is left out of the question."""
+    reads = read_by(reflector)
+    seen = verdict if Context.VERDICT in reads else None
+    told = tuple(history) if Context.HISTORY in reads else ()
+    request = ReflectRequest(candidate, UNLOADED, prompt, seen, told)
     id = question_id("reflect", reflector.name, request)
     return Call(id, CallKind.REFLECT, reflector, request, candidate.image, Spend(reflector_calls=1))
 
