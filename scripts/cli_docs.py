@@ -31,12 +31,14 @@ One JSON object:
             "refiner_calls": 0, "tokens": 0, "seconds": 21.5},
   "paid": {"images": 0, "…": 0},
   "stop": "budget",
+  "failed": {"reflections": {"failed": 2, "asked": 9, "reason": "The reflector's answer is empty."}},
   "run": "runs/…"
 }
 ```
 
 `spend` is charged as if the search had run alone; `paid` is what this command really computed, so it is zero when
 the run's journal already held every answer. `best` is null when nothing could be painted and judged (exit code 1).
+`failed` counts the reflections and refinements that failed, with the most frequent reason; it is empty if none did.
 With several prompts, or with `--prompts`, it is `{"results": [...]}` with one such object per prompt, in their order,
 each with its `"prompt"` and, as `"run"`, the folder of its own inside the run directory.
 """

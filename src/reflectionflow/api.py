@@ -64,7 +64,8 @@ class Result:
         paid: What this call really computed; zero for whatever the run's journal already held.
         stop: Why the search ended.
         run: The run directory, with report.html and contact-sheet.png.
-        failures: The distinct reasons why pictures could not be painted or judged.
+        failures: The distinct reasons why pictures could not be painted or judged; then how many reflections and
+            refinements failed, if any did, and why.
     """
 
     prompt: str
@@ -210,5 +211,5 @@ def _result(book: Book) -> Result:
         paid=found.paid,
         stop=found.stop,
         run=chapter.folder,
-        failures=chapter.story.failures,
+        failures=(*chapter.story.failures, *(short.sentence for short in chapter.story.shortfalls)),
     )

@@ -221,11 +221,12 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
         lacking = [role for role in roles.Role if role in strategy.needs - played]
         _require([] if examined.problems else [missing_role(strategy, role, str(request.stack)) for role in lacking])
         models = stack.load(request.stack)
-    if request.reviewer is not None:
-        from reflectionflow.models.person import asking
+    models = _used(models, strategy)
+    if request.reviewer is None:
+        return models
+    from reflectionflow.models.person import asking
 
-        models = asking(models, request.reviewer)
-    return _used(models, strategy)
+    return asking(models, request.reviewer)
 
 
 def _used(models: roles.Stack, strategy: Strategy) -> roles.Stack:

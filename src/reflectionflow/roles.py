@@ -44,6 +44,13 @@ class Role(Enum):
     REFINER = "refiner"
 
 
+class Context(Enum):
+    """What a reflector may be told besides picture and prompt; each value is its field of `ReflectRequest`."""
+
+    VERDICT = "verdict"
+    HISTORY = "history"
+
+
 class Worker(Enum):
     """Where a model's calls run; models that share a worker never run at the same time."""
 
@@ -100,11 +107,20 @@ class PaintRequest:
 
 @dataclass(frozen=True)
 class Painting:
-    """One painted picture (RGB), with the denoiser evaluations it took."""
+    """One painted picture.
+
+    Attributes:
+        id: The recipe's id.
+        image: RGB.
+        denoiser_evaluations: Forward passes of the denoiser it took.
+        left_out: Edits of the recipe's reflection that the painter did not read, because its text does not hold them;
+            reports mark them.
+    """
 
     id: str
     image: Image
     denoiser_evaluations: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +222,11 @@ class Verifier(Protocol):
 
 @runtime_checkable
 class Reflector(Protocol):
-    """Says what is wrong with pictures."""
+    """Says what is wrong with pictures.
+
+    One that does not read all of `Context` says so in an attribute `reads`, a set of what it reads: the rest is then no
+    part of its questions, so that the same question about a picture is not asked and paid for again.
+    """
 
     name: str
     worker: Worker
@@ -251,6 +271,11 @@ class Stack:
     refiner: Refiner | None = None
     defaults: Defaults | None = None
     strategy: str | None = None
+
+
+def read_by(reflector: Reflector) -> frozenset[Context]:
+    """Return what a reflector reads besides picture and prompt; all there is, unless it says otherwise."""
+    return frozenset(getattr(reflector, "reads", Context))
 
 
 def question_id(role: str, model: str, request: Question | ReflectRequest | RefineRequest) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -108,12 +109,14 @@ class Candidate:
         image: SHA-256 (hex) of the PNG file in the run's image store.
         width: Pixels of the picture as painted.
         height: Pixels of the picture as painted.
+        left_out: Edits of the recipe's reflection that its painter did not read, because its text does not hold them.
     """
 
     recipe: Recipe
     image: str
     width: int
     height: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -123,7 +126,8 @@ class Candidate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a candidate from its `to_json` form."""
-        return cls(Recipe.from_json(data["recipe"]), data["image"], data["width"], data["height"])
+        left_out = tuple(data.get("left_out", ()))  # absent from older runs
+        return cls(Recipe.from_json(data["recipe"]), data["image"], data["width"], data["height"], left_out)
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,9 @@ class Verdict:
         rationale: Why, in words, when the verifier gives words.
         failure: Why there is no score.
         tokens: Tokens read and written by the verifier for this answer, 0 where it has none.
+
+    A score or an aspect that is NaN or infinite, as a model in half precision may give for one picture, makes the
+    verdict a failure that says so.
     """
 
     candidate: str
@@ -164,11 +171,19 @@ class Verdict:
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a verdict with both or neither of score and failure, or a score outside [0, 1]."""
+        """Refuse a verdict with both or neither of score and failure, or a finite score outside [0, 1]."""
         if (self.score is None) == (self.failure is None):
             raise ValueError("a verdict has exactly one of score and failure")
-        if self.score is not None:
-            if not 0.0 <= self.score <= 1.0:  # also refuses NaN
+        told = [("score", self.score or 0.0), *((f"aspect {name!r}", value) for name, value in self.aspects)]
+        wrong = next(((what, float(value)) for what, value in told if not math.isfinite(value)), None)
+        if wrong is not None:
+            what, value = wrong
+            object.__setattr__(self, "score", None)
+            object.__setattr__(self, "aspects", ())
+            reason = f"{self.verifier} gave the {what} {value}, which is no finite number."
+            object.__setattr__(self, "failure", self.failure or reason)
+        elif self.score is not None:
+            if not 0.0 <= self.score <= 1.0:
                 raise ValueError(f"a verdict's score lies in [0, 1], not {self.score}")
             object.__setattr__(self, "score", round_score(self.score))
 
@@ -322,6 +337,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class FailedCall:
+    """A reflection or a rewritten prompt that a search asked for and did not get.
+
+    Attributes:
+        call: `reflect` or `refine`.
+        candidate: Id of the picture it was to be about.
+        reason: A sentence.
+    """
+
+    call: str
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The outcome of one search over one prompt.
 
@@ -333,6 +363,8 @@ class SearchResult:
         stop: Why the search ended.
         charged: Spend as if this search had run alone (cache hits and shared drafts included).
         paid: What this process really computed for it.
+        failed_calls: Reflections and rewritten prompts that failed, ordered by the place of the picture they were to be
+            about; a picture or a verdict that failed stands in its step.
     """
 
     prompt: str
@@ -342,3 +374,4 @@ class SearchResult:
     stop: StopReason
     charged: Spend = field(default_factory=Spend)
     paid: Spend = field(default_factory=Spend)
+    failed_calls: tuple[FailedCall, ...] = ()

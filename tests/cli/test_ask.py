@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,9 +18,9 @@ import pytest
 from PIL import Image
 from tests.support.running import run_all, search
 from tests.support.stacks import PLUGINS, ROOT, tiny_stack
-from tests.support.world import Brightness, Critic, Reordered, stack
+from tests.support.world import Brightness, Critic, Painter, Reordered, stack
 
-from reflectionflow.models.person import InTurn, Person, Review, asking
+from reflectionflow.models.person import ATTEMPTS, InTurn, Person, Review, asking
 from reflectionflow.roles import ReflectRequest, Worker
 from reflectionflow.runs import RunDirectory
 from reflectionflow.search.reflection import REFLECTION
@@ -108,6 +109,37 @@ def test_a_person_takes_part_in_a_search_and_is_never_asked_twice(tmp_path, advi
     assert len(says.shown) == 4
 
 
+KNOWN = replace(Painter().capabilities, words=frozenset(["make", "the", "star", "bigger"]))
+
+
+def test_a_person_is_told_which_words_cannot_be_painted_and_asked_again():
+    answers = iter(["make the star bigger and sparkly", "make the star glow", "make the star bigger"])
+    says = Says(lambda item: next(answers))
+    found = Person(says, None, Painter(name="corrector@1", capabilities=KNOWN)).reflect([request()])[0]
+    assert (found.text, found.failure) == ("make the star bigger", None)
+    problems = [item.problem for item in says.shown]
+    assert problems[0] == ""
+    assert problems[1] == ("corrector@1 does not know the words 'and', 'sparkly'; it knows bigger, make, star, the.")
+    assert "'glow'" in problems[2]
+
+
+def test_a_picture_may_be_skipped_after_words_that_cannot_be_painted():
+    answers = iter(["sparkly", ""])
+    person = Person(Says(lambda item: next(answers)), None, Painter(capabilities=KNOWN))
+    assert person.reflect([request()])[0].nothing_to_correct
+
+
+def test_a_program_in_the_place_of_a_person_that_never_learns_fails_that_reflection(tmp_path):
+    says = Says(lambda item: "sparkly")
+    models = asking(stack(corrector=Painter(name="corrector@1", capabilities=KNOWN)), says)
+    chosen = REFLECTION.configured(width=1, drafts=1, rank="score")
+    wanted = search("make the star bigger", chosen, images=3)
+    result = run_all(tmp_path, [wanted], models)[0]
+    assert len(says.shown) == 2 * ATTEMPTS
+    assert all("does not know the word 'sparkly'" in lost.reason for lost in result.failed_calls)
+    assert len(result.failed_calls) == 2
+
+
 def test_a_model_of_several_roles_is_asked_by_one_thread_at_a_time():
     class Both(Critic, Brightness):
         def __init__(self):
@@ -141,8 +173,8 @@ def test_a_model_of_several_roles_is_asked_by_one_thread_at_a_time():
 # the terminal
 
 
-def command(tmp_path, *arguments):
-    path = tiny_stack(tmp_path / "tiny.toml")
+def command(tmp_path, *arguments, corrector="PAINTER"):
+    path = tiny_stack(tmp_path / "tiny.toml", corrector=corrector)
     base = [sys.executable, "-m", "reflectionflow", "generate", PROMPT, "--stack", str(path), "--ask", "--json"]
     strategy = ["--strategy", "reflection", "--width", "1", "--drafts", "1", "--no-refine", "--out", "out"]
     return [*base, *strategy, *arguments]
@@ -153,9 +185,9 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
 
 
-def ask(tmp_path, answers, *arguments, **more):
+def ask(tmp_path, answers, *arguments, corrector="PAINTER", **more):
     return subprocess.run(
-        command(tmp_path, *arguments),
+        command(tmp_path, *arguments, corrector=corrector),
         input=answers,
         text=True,
         capture_output=True,
@@ -188,6 +220,13 @@ def test_accept_replace_edit_and_skip(tmp_path):
     assert len(shown) == 4
     assert all((tmp_path / path).is_file() for path in shown)
     assert "Reflection: make it brighter" in done.stderr
+
+
+def test_words_that_the_corrector_does_not_know_are_told_and_asked_for_again(tmp_path):
+    done = ask(tmp_path, "a sparkly star\npaint it red\n", "--images", "2", corrector="LITERAL")
+    assert done.returncode == 0, done.stderr
+    assert "That cannot be used: painter@1 does not know the word 'sparkly'; it knows" in done.stderr
+    assert reflections(tmp_path / "out")[1] == "paint it red"
 
 
 def test_the_end_of_the_input_is_a_sentence_and_the_same_command_goes_on(tmp_path):

@@ -37,7 +37,7 @@ def test_the_best_of_several_pictures_is_kept_with_its_report(run):
     done = run(PROMPT, "--images", "6", "--out", "out", "--json")
     assert done.exit_code == 0
     data = json.loads(done.stdout)
-    assert list(data) == ["best", "spend", "paid", "stop", "run"]
+    assert list(data) == ["best", "spend", "paid", "stop", "failed", "run"]
     assert list(data["spend"]) == list(data["paid"]) == SPEND
     assert data["spend"]["images"] == data["paid"]["images"] == data["spend"]["verifier_calls"] == 6
     assert data["spend"]["denoiser_evaluations"] == 24

@@ -54,7 +54,11 @@ def test_show_tells_what_came_of_a_run(cli, finished, example_stack):
         f"reflectionflow generate 'a disc' --strategy noise --images 3 --seed 0 --stack {example_stack}" in done.stdout
     )
     assert f"best   {finished}/best.png" in done.stdout
-    assert json.loads(cli("runs", "show", finished, "--json").stdout)["finished"] is True
+    told = json.loads(cli("runs", "show", finished, "--json").stdout)
+    assert told["finished"] is True
+    assert [picture["number"] for picture in told["pictures"]] == [1, 2, 3]
+    assert all(Path(picture["image"]).is_file() for picture in told["pictures"])
+    assert max(picture["score"] for picture in told["pictures"]) == told["best"]["score"]
 
 
 def test_a_prompt_that_looks_like_an_option_can_be_repeated_as_shown(cli, finished, example_stack):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import reflectionflow as rf
 from reflectionflow import stack
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
-from reflectionflow.runs import RunDirectory
+from reflectionflow.runs import RunDirectory, verify
 from reflectionflow.search.reflection import REFLECTION
 
 PROMPT = "a red star"
@@ -65,6 +66,65 @@ def test_the_flags_reach_the_search(run):
     by_id = {step.candidate.id: step.place for step in found}
     corrected = [step for step in found if step.place[0] > 1]
     assert all(by_id[step.candidate.recipe.parent] == (step.place[0] - 1, step.place[1]) for step in corrected)
+
+
+def test_reflections_that_all_fail_are_told_everywhere(tmp_path, tiny):
+    path = tiny_stack(tmp_path / "mute.toml", reflector="UNABLE", refiner="UNABLE")
+    asked = ["--stack", str(path), "--strategy", "reflection", "--refine", "--images", "6", "--json", "--out", "out"]
+    done = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    assert done.exit_code == 0, "a picture was found"
+    reason = "No words came."
+    data = json.loads(done.stdout)
+    count = data["spend"]["reflector_calls"]
+    assert count > 2
+    assert data["failed"] == {"reflections": {"failed": count, "asked": count, "reason": reason}}
+    assert json.loads(Path("out/result.json").read_text())["failed"] == data["failed"]
+    sentence = f"{count} of {count} reflections failed: {reason}"
+    assert sentence in done.stderr.split("The budget was used up.")[1]
+    assert f"best score {data['best']['score']:.4f}, {count} reflections failed" in done.stderr
+    shown = CliRunner().invoke(app, ["runs", "show", "out"], prog_name="reflectionflow").stdout
+    assert f"failed {sentence}" in shown
+    assert sentence in Path("out/report.html").read_text()
+    assert rf.generate(PROMPT, strategy="reflection", refine=True, images=6, stack=path, out="out").failures == (
+        sentence,
+    )
+
+
+def test_refinements_that_all_fail_are_told_and_a_search_without_failures_says_nothing(run, tmp_path, tiny):
+    done = run("--strategy", "reflection", "--images", "6", "--json")
+    assert json.loads(done.stdout)["failed"] == {}
+    assert "failed" not in done.stderr
+    path = tiny_stack(tmp_path / "mute.toml", refiner="UNABLE")
+    asked = ["--stack", str(path), "--strategy", "prompt", "--images", "5", "--json"]
+    done = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    failed = json.loads(done.stdout)["failed"]
+    assert failed["refinements"]["failed"] == failed["refinements"]["asked"] > 0
+    assert "refinements failed: No words came." in done.stderr
+
+
+@pytest.mark.parametrize("reflector", ["WORDY", "RAMBLING"])
+def test_edits_that_the_corrector_left_out_are_marked_wherever_the_story_is_told(tmp_path, tiny, reflector):
+    path = tiny_stack(tmp_path / "short.toml", corrector="TERSE", reflector=reflector)
+    asked = ["--stack", str(path), "--strategy", "reflection", "--images", "6", "--out", "out"]
+    done = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    assert done.exit_code == 0
+    corrected = [step.candidate for step in steps("out") if step.candidate.recipe.parent]
+    assert {candidate.left_out for candidate in corrected} == {("add a blue heart", "remove the moon")}
+    shown = CliRunner().invoke(app, ["runs", "show", "out"], prog_name="reflectionflow").stdout
+    assert re.search(r"criticised +make it brighter +\n +add a blue heart \(left out\) +\n", shown)
+    assert "Left out: more than the corrector reads at once." in shown
+    page = Path("out/report.html").read_text()
+    assert '<li>add a blue heart <span class="warn">(left out)</span></li>' in page
+    assert "<li>make it brighter</li>" in page
+    told = json.loads(CliRunner().invoke(app, ["runs", "show", "out", "--json"], prog_name="reflectionflow").stdout)
+    pictures = [picture for picture in told["pictures"] if picture["origin"]]
+    assert len(pictures) == len(corrected)
+    assert {tuple(picture["left_out"]) for picture in pictures} == {("add a blue heart", "remove the moon")}
+    assert pictures[0]["criticised"] == ["make it brighter", "add a blue heart", "remove the moon"]
+    again = CliRunner().invoke(app, ["generate", PROMPT, *asked], prog_name="reflectionflow", catch_exceptions=False)
+    assert "0 of them now" in again.stderr
+    assert [step.candidate for step in steps("out") if step.candidate.recipe.parent] == corrected
+    assert verify("out").ok
 
 
 def test_accept_ends_a_search_early(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,7 @@ from reflectionflow.search.reflection import REFLECTION
 from reflectionflow.types import Budget, StopReason
 from tests.support.conductor import Conductor
 from tests.support.faults import Faulty
-from tests.support.running import run_all, search, task
+from tests.support.running import run_all, search, story, task
 from tests.support.world import Brightness, Critic, Painter, Reordered, Rewriter, stack
 
 PROMPT_TEXT = "a red star"
@@ -90,6 +91,26 @@ def test_a_search_survives_faulty_models(chosen, budget, seed, rate, remote):
         assert result.stop in (StopReason.FAILED, StopReason.BUDGET)
     for step in result.steps:
         assert_is_what_its_models_say(step, pictures)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32), role=st.sampled_from(["generator", "corrector", "verifier", "reflector"]))
+def test_a_run_whose_model_drops_answers_stops_by_its_name_and_continues_to_the_same_result(seed, role):
+    """A model that answers fewer items than it was asked has a fault that scores would hide; nothing done is lost."""
+    whole = stack(corrector=Painter(name="corrector@1"))
+    dropping = replace(whole, **{role: Faulty(getattr(whole, role), seed, 0.0, dropping=0.3)})
+    wanted = [search(PROMPT_TEXT, REFLECTION.configured(width=2), images=8)]
+    with TemporaryDirectory() as folder, TemporaryDirectory() as other:
+        stops, result = [], None
+        while result is None and len(stops) < 100:
+            try:
+                result = run_all(Path(folder), wanted, dropping)[0]
+            except ContractError as error:
+                stops.append(str(error))
+        assert all(getattr(whole, role).name in stop and "no answer for" in stop for stop in stops)
+        assert verify(folder).ok
+        assert result is not None
+        assert story(result) == story(run_all(Path(other), wanted, whole)[0])
 
 
 def assert_within(budget, charged) -> None:

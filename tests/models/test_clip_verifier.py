@@ -109,6 +109,23 @@ def test_the_score_is_the_calibrated_cosine_of_the_models_own_features(calibrate
     assert judge(calibrated, [item])[0].score == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.parametrize("folder", ["checkpoint", "calibrated"])
+def test_a_picture_without_a_finite_likeness_is_a_failure_and_no_score(folder: str, request) -> None:
+    import torch
+
+    checkpoint = request.getfixturevalue(folder)
+    verifier = ClipVerifier(checkpoint, ClipOptions(checkpoint=checkpoint, device="cpu"))
+
+    def spoilt(module, arguments, seen):
+        return torch.cat([torch.full_like(seen[:1], torch.nan), seen[1:]])
+
+    verifier._loaded.model.visual_projection.register_forward_hook(spoilt)
+    first, *others = verifier.judge(QUESTIONS)
+    assert first.score is None
+    assert first.failure == f"{verifier.name} found no finite likeness of picture and prompt (nan)."
+    assert all(verdict.failure is None for verdict in others)
+
+
 def test_without_a_calibration_the_score_is_clipscore(checkpoint: Path) -> None:
     assert probability(0.3, None) == pytest.approx(0.75)
     assert probability(-0.3, None) == 0.0

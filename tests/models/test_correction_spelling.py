@@ -13,7 +13,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.prompts.correction import Spelling, clip_text, correction_text, fitted
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import t5_tokenizer
-from reflectionflow.scenes.words import COLORS
+from reflectionflow.scenes.words import COLORS, known_words
 from reflectionflow.types import Recipe
 from tests.support.tiny import tiny_generator
 
@@ -112,6 +112,10 @@ def test_a_corrector_is_named_once(base, tmp_path):
             options(base, **wrong)
 
 
+def test_the_shipped_corrector_knows_every_word_of_the_edits_of_scenes():
+    assert known_words() <= FluxCorrector(ScenesCorrectorOptions()).capabilities.words
+
+
 def test_of_a_reflection_that_is_too_long_whole_edits_are_left_out_as_in_tuning():
     # It was cut amid a sentence once: "replace the green cross with a", which says to put something there.
     corrector = FluxCorrector(ScenesCorrectorOptions())
@@ -127,3 +131,4 @@ def test_of_a_reflection_that_is_too_long_whole_edits_are_left_out_as_in_tuning(
         for said in told
     ]
     assert np.array_equal(*(np.asarray(picture.image) for picture in pictures))
+    assert [picture.left_out for picture in pictures] == [tuple(edits[-lost:]), ()]

@@ -14,7 +14,17 @@ from reflectionflow.errors import CheckpointError
 from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions, asked, wording_of
 from reflectionflow.models.vision_language import Ask, load
 from reflectionflow.prompts.vlm import FULL, SCENES
-from reflectionflow.roles import Question, Refiner, RefineRequest, Reflector, ReflectRequest, Role, Verifier
+from reflectionflow.roles import (
+    Context,
+    Question,
+    Refiner,
+    RefineRequest,
+    Reflector,
+    ReflectRequest,
+    Role,
+    Verifier,
+    read_by,
+)
 from reflectionflow.scenes.tokenizers import qwen_tokenizer
 from reflectionflow.scenes.words import vocabulary
 from reflectionflow.types import Candidate, Recipe, Verdict
@@ -133,6 +143,23 @@ def test_an_answer_that_is_neither_yes_nor_no_is_a_failure_on_that_picture(scene
     assert all(verdict.tokens > 0 for verdict in found)
 
 
+def test_a_picture_whose_answer_is_no_number_fails_and_the_others_do_not(scenes):
+    """Half precision can overflow on one picture of a batch."""
+    vl = load(scenes, CPU, torch.float32)
+    model = of_scenes(scenes, least_mass=0.0)
+    model.__dict__["_model"] = vl
+
+    def spoilt(module, arguments, logits):
+        return torch.cat([torch.full_like(logits[:1], torch.nan), logits[1:]])
+
+    handle = vl.model.lm_head.register_forward_hook(spoilt)
+    first, *others = model.judge(questions())
+    handle.remove()
+    assert (first.score, first.candidate) == (None, questions()[0].id)
+    assert "did not answer yes or no: the two have nan of the probability" in first.failure
+    assert all(verdict.failure is None for verdict in others)
+
+
 def test_a_model_that_only_says_yes_scores_one_and_writes_nothing_useful(scenes):
     vl = load(scenes, CPU, torch.float32)
     model = of_scenes(scenes)
@@ -165,6 +192,11 @@ def test_texts_are_the_same_alone_and_in_a_batch(make, request):
     assert [item.candidate for item in together] == [item.id for item in asked]
     assert all(item.tokens > 6 for item in together)
     assert all(bool(item.failure) or item.text for item in together if item.failure or item.edits)
+
+
+def test_it_says_which_of_verdict_and_history_its_wording_reads(scenes, full):
+    assert read_by(of_scenes(scenes)) == frozenset()
+    assert read_by(of_full(full)) == {Context.VERDICT, Context.HISTORY}
 
 
 def test_marks_of_special_tokens_in_a_prompt_are_plain_text(scenes):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from reflectionflow.evaluation.scenes_judge import judge
+from reflectionflow.geneval import Clause, Metadata
 from reflectionflow.genref.retouch import ground_of, repainted, things_of
+from reflectionflow.models import scenes_oracle
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.scenes_oracle import CORRECTOR, REFLECTOR
 from reflectionflow.roles import Painting, PaintRequest, ReflectRequest
@@ -96,3 +98,16 @@ def test_objects_are_drawn_inside_the_picture_whatever_a_detector_says():
     assert thing.box[0] >= 0
     assert thing.box[1] >= 0
     assert max(thing.box) <= 128
+
+
+def test_a_prompt_that_nothing_can_satisfy_is_a_failed_reflection_and_others_are_answered(reflector, monkeypatch):
+    """The grammar of today has no such prompt; a wider one is no reason to end a run."""
+    twice = Metadata("color_attr", "a red star and a blue star", (Clause("star", 1, "red"), Clause("star", 1, "blue")))
+    monkeypatch.setattr(scenes_oracle, "parse", lambda prompt: twice if prompt == twice.prompt else parse(prompt))
+    picture = render(draw_scene(np.random.default_rng(1), PRIORS))
+    prompts = (twice.prompt, "a photo of a red star")
+    impossible, other = reflector.reflect(
+        [ReflectRequest(candidate(prompt, number), picture, prompt) for number, prompt in enumerate(prompts)]
+    )
+    assert "which nothing can satisfy for sure" in impossible.failure
+    assert other.failure is None

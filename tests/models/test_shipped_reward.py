@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.reward import RewardVerifier, ScenesRewardOptions
@@ -24,6 +29,22 @@ def test_it_belongs_to_the_shipped_backbone_and_is_whole():
     options = ScenesRewardOptions()
     assert problems(options.reward) == []
     assert read_manifest(options.reward).details["base"] == read_manifest(options.checkpoint).identity
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_finite_number_is_a_failure_on_that_picture_alone(reward):
+    options = ScenesRewardOptions()
+    model = RewardVerifier(options.checkpoint, options.reward, options)
+
+    def spoilt(module, arguments, rewards):
+        return torch.cat([torch.full_like(rewards[:1], reward), rewards[1:]])
+
+    model._loaded[1].register_forward_hook(spoilt)
+    picture = Image.new("RGB", (128, 128), "grey")
+    first, second = model.judge([question(number, "a photo of a red star", picture) for number in (0, 1)])
+    assert first.score is None
+    assert first.failure == f"{model.name} gave the reward {reward}."
+    assert second.failure is None
 
 
 def test_it_prefers_the_rendering_that_shows_the_prompt():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 from tests.support.world import Brightness, Critic, Painter, Rewriter
 
+from reflectionflow.roles import Capabilities
 from reflectionflow.stack import ModelOptions, ModelSpec, Role
 from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict
 
@@ -43,9 +46,37 @@ class Away:
     reflect = refine = judge
 
 
+KNOWN = Capabilities(True, 8, 8, words=frozenset(["a", "red", "star", "paint", "it"]))
+
+
+class Terse(Painter):
+    """Paints as ever, and reads one edit of a reflection."""
+
+    def _paint(self, request):
+        painted = super()._paint(request)
+        return replace(painted, left_out=tuple((request.recipe.reflection or "").split(". ")[1:]))
+
+
+class Wordy(Critic):
+    """Asks for the same three edits whatever it sees; `apart` says whether it tells them one by one."""
+
+    def __init__(self, apart):
+        super().__init__()
+        self.apart = apart
+
+    def _reflect(self, item):
+        edits = ("make it brighter", "add a blue heart", "remove the moon")
+        text = ". ".join(edits)
+        return Reflection(item.candidate.id, self.name, text, edits if self.apart else (text,), text)
+
+
 PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
 BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
 CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
+TERSE = ModelSpec((Role.CORRECTOR,), NoOptions, lambda options: Terse())
+LITERAL = ModelSpec((Role.CORRECTOR,), NoOptions, lambda options: Painter(capabilities=KNOWN))
+WORDY = ModelSpec((Role.REFLECTOR,), NoOptions, lambda options: Wordy(apart=True))
+RAMBLING = ModelSpec((Role.REFLECTOR,), NoOptions, lambda options: Wordy(apart=False))
 REWRITER = ModelSpec((Role.REFINER,), NoOptions, lambda options: Rewriter())
 UNABLE = ModelSpec((Role.VERIFIER, Role.REFLECTOR, Role.REFINER), NoOptions, lambda options: Unable())
 AWAY = ModelSpec((Role.VERIFIER, Role.REFLECTOR, Role.REFINER), NoOptions, lambda options: Away())

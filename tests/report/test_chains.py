@@ -228,7 +228,7 @@ def test_the_page_links_to_the_files_of_the_run(told):
 def test_the_way_to_the_answer_is_told_as_data(told):
     chapter = told(CHAINS_STRATEGY)
     data = chapter.told()
-    assert list(data) == [*chapter.json(), "path"]
+    assert list(data) == [*chapter.json(), "path", "pictures"]
     assert data["path"][-1]["candidate"] == data["best"]["candidate"]
     assert data["path"][-1]["score"] == data["best"]["score"]
     assert data["path"][0]["criticised"] == []

@@ -44,6 +44,19 @@ def test_results_are_read_back_as_they_were(tmp_path):
         assert next(event["kind"] for event in run.events()) == "run_started"
 
 
+def test_a_result_that_an_earlier_version_stored_is_read_without_what_it_did_not_know(tmp_path):
+    result = run_all(tmp_path, [search("a red star", CHAINS_STRATEGY, images=7)], stack())[0]
+    with sqlite3.connect(tmp_path / "journal.sqlite") as journal:
+        stored = json.loads(journal.execute("SELECT result FROM results").fetchone()[0])
+        del stored["failed_calls"]
+        for step in [*stored["steps"], stored["best"]]:
+            step["candidate"].pop("left_out", None)
+        journal.execute("UPDATE results SET result = ?", (json.dumps(stored),))
+    with RunDirectory.read(tmp_path) as run:
+        assert run.results()[0].result == result
+    assert verify(tmp_path).ok
+
+
 def test_a_larger_budget_replaces_the_result_of_the_same_search(tmp_path):
     run_all(tmp_path, [search(images=2)], stack())
     run_all(tmp_path, [search(images=4)], stack())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from reflectionflow.errors import ModelError, TransientError
@@ -9,10 +13,11 @@ from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Event
 from reflectionflow.runtime.events import BatchStarted, Failed, Retrying
 from reflectionflow.runtime.faults import Patience, is_out_of_memory
-from reflectionflow.types import Failure, StopReason
+from reflectionflow.search.reflection import REFLECTION
+from reflectionflow.types import Failure, StopReason, Verdict
 from tests.support.running import SPEC, run_all, search, story
 from tests.support.strategies import CHAINS_STRATEGY
-from tests.support.world import Brightness, Painter, stack
+from tests.support.world import Brightness, Critic, Painter, Reordered, stack
 
 
 class Flaky:
@@ -66,6 +71,64 @@ def test_a_permanent_failure_is_replayed(tmp_path):
     again = run_all(tmp_path, [search(images=3)], stack())[0]
     assert story(again) == story(first)
     assert again.paid.images == 0
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, np.float32("nan")], ids=repr)
+@pytest.mark.parametrize("where", ["score", "aspect"])
+def test_a_verdict_that_is_no_finite_number_is_a_failure_on_that_picture(tmp_path, number, where):
+    whole = run_all(tmp_path / "whole", [search(images=4)], stack())[0]
+    third = whole.steps[2].candidate.id
+
+    class Overflowing(Brightness):
+        def _judge(self, question):
+            said = super()._judge(question)
+            if question.candidate.id != third:
+                return said
+            return Verdict(third, self.name, **({"score": number} if where == "score" else spoilt), tokens=3)
+
+    spoilt = {"score": 0.5, "aspects": (("colours", number),)}
+    result = run_all(tmp_path / "one", [search(images=4)], stack(verifier=Overflowing()))[0]
+    about = "score" if where == "score" else "aspect 'colours'"
+    assert (
+        result.steps[2].verdict.failure == f"brightness@1 gave the {about} {float(number)}, which is no finite number."
+    )
+    assert result.steps[2].verdict.tokens == 3
+    assert [step.verdict for n, step in enumerate(result.steps) if n != 2] == [
+        step.verdict for n, step in enumerate(whole.steps) if n != 2
+    ]
+    again = run_all(tmp_path / "one", [search(images=4)], stack(verifier=Overflowing()))[0]
+    assert story(again) == story(result)
+    assert again.paid.verifier_calls == 0
+
+
+@pytest.mark.parametrize("score", [1.01, -0.5])
+def test_a_score_out_of_range_is_a_fault_of_the_adapter(score):
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+        Verdict("x", "judge@1", score)
+
+
+def test_failed_reflections_stand_in_the_result_each_question_once(tmp_path):
+    def lost(answers):
+        passing = [Failure(said.candidate, "time-out", transient=True) for said in answers if hash_of(said) % 2]
+        return [*passing, *(replace(said, text="", failure="No words.") for said in answers if not hash_of(said) % 2)]
+
+    def hash_of(said):
+        return int(said.candidate[-1], 16)
+
+    chosen = REFLECTION.configured(width=2)
+    models = stack(reflector=Reordered(Critic(), lost))
+    result = run_all(tmp_path, [search(strategy=chosen, images=9)], models)[0]
+    assert len(result.failed_calls) == result.charged.reflector_calls > 4
+    assert {(said.call, said.reason) for said in result.failed_calls} == {
+        ("reflect", "No words."),
+        ("reflect", "time-out (tried 3 times)"),
+    }
+    places = {step.candidate.id: step.place for step in result.steps}
+    assert [places[said.candidate] for said in result.failed_calls] == sorted(
+        places[said.candidate] for said in result.failed_calls
+    )
+    with RunDirectory.read(tmp_path) as run:
+        assert run.results()[0].result == result
 
 
 def test_only_the_affected_items_of_a_batch_are_tried_again(tmp_path):

@@ -10,7 +10,9 @@ import pytest
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.ranking import ranked
-from reflectionflow.runtime.events import Failed
+from reflectionflow.roles import Context
+from reflectionflow.runs import RunDirectory, verify
+from reflectionflow.runtime.events import Failed, Reflected
 from reflectionflow.search.chains import Chain
 from reflectionflow.search.prompt import PROMPT
 from reflectionflow.search.reflection import REFLECTION
@@ -320,6 +322,73 @@ def test_a_refined_prompt_with_a_word_the_painter_does_not_know_is_not_painted(t
     assert {step.candidate.recipe.prompt for step in result.steps} == {"a red star"}
     reasons = {event.failure.reason for event in events if isinstance(event, Failed)}
     assert any("does not know the word 'bright'" in reason for reason in reasons)
+
+
+def test_a_reflection_with_a_word_the_corrector_does_not_know_is_a_failure_and_never_painted(tmp_path):
+    sparkly = Reordered(Critic(), lambda said: [replace(one, text="make it bigger and sparkly") for one in said])
+    can = replace(
+        Painter().capabilities, words=frozenset(["a", "red", "star", "make", "it", "bigger", "and", "brighter", "than"])
+    )
+    models = stack(corrector=Painter(name="corrector@1", capabilities=can), reflector=sparkly)
+    events = []
+    result = run(tmp_path / "a", REFLECTION.configured(width=2), models, events, images=8)
+    reason = (
+        "corrector@1 does not know the word 'sparkly'; it knows a, and, bigger, brighter, it, make, red, star, than."
+    )
+    assert {event.failure.reason for event in events if isinstance(event, Failed)} == {reason}
+    assert {(lost.call, lost.reason) for lost in result.failed_calls} == {("reflect", reason)}
+    assert len(result.steps) == 8
+    assert all(step.candidate.recipe.parent is None for step in result.steps), "fresh drafts in their place"
+    again = run(tmp_path / "a", REFLECTION.configured(width=2), models, images=8)
+    assert again.failed_calls == result.failed_calls
+    assert again.paid.reflector_calls == 0
+
+
+@pytest.mark.parametrize("rank", ["edits", "score"])
+def test_what_a_reflector_does_not_read_is_no_part_of_its_question_and_changes_no_picture(tmp_path, rank):
+    class Deaf(Critic):
+        def _reflect(self, item):
+            return super()._reflect(replace(item, history=()))
+
+    class Told(Deaf):
+        reads = frozenset()
+
+    found, asked = {}, {}
+    for kind in (Deaf, Told):
+        path = tmp_path / kind.__name__
+        found[kind] = run(path, REFLECTION.configured(width=2, rank=rank), stack(reflector=kind()), images=14)
+        with RunDirectory.read(path) as directory:
+            asked[kind] = [row.request for row in directory.calls() if row.role == "reflect"]
+        assert verify(path).ok
+    assert [(step.place, step.candidate) for step in found[Told].steps] == [
+        (step.place, step.candidate) for step in found[Deaf].steps
+    ]
+    assert found[Told].best.candidate == found[Deaf].best.candidate
+    assert all((request["verdict"], request["history"]) == (None, []) for request in asked[Told])
+    pictures = [request["candidate"] for request in asked[Told]]
+    assert len(set(pictures)) == len(pictures) == found[Told].charged.reflector_calls
+    assert len(pictures) < len(asked[Deaf]), "the same picture was asked about again after each correction"
+
+
+def test_what_a_reflector_reads_stays_in_its_question(tmp_path):
+    class Half(Critic):
+        reads = frozenset({Context.HISTORY})
+
+    run(tmp_path, REFLECTION.configured(width=1, drafts=1), stack(reflector=Half()), images=5)
+    with RunDirectory.read(tmp_path) as directory:
+        asked = [row.request for row in directory.calls() if row.role == "reflect"]
+    assert all(request["verdict"] is None for request in asked)
+    assert any(request["history"] for request in asked)
+
+
+def test_a_reflection_for_the_refiner_may_have_words_the_corrector_does_not_know(tmp_path):
+    can = replace(Painter().capabilities, words=frozenset({"a", "red", "star"}))
+    models = stack(corrector=Painter(name="corrector@1", capabilities=can), generator=Painter())
+    events = []
+    result = run(tmp_path, PROMPT.configured(width=2, reflect=True), models, events, images=6)
+    told = [event.reflection.text for event in events if isinstance(event, Reflected)]
+    assert len(told) == result.charged.reflector_calls > 0
+    assert all(told)
 
 
 @pytest.mark.parametrize("strategy", [REFLECTION.configured(), PROMPT.configured()], ids=lambda s: s.name)

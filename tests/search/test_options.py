@@ -65,7 +65,7 @@ def test_a_width_in_pixels_is_refused_naming_the_size(width):
 
 
 def test_a_strategy_without_options_refuses_all():
-    with pytest.raises(MisuseError, match="noise takes no options, and got 'drafts'"):
+    with pytest.raises(MisuseError, match="noise takes no options, and got 'drafts'; it belongs to reflection"):
         strategy("noise", {"drafts": 4})
 
 

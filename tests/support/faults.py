@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,12 +24,14 @@ class Faulty:
         inner: The model.
         seed: Of the faults; an item's fate depends on it, on the item and on how often it was asked.
         rate: Part of the items whose answer is lost or corrupted, in [0, 1]; answers are always reordered.
+        dropping: Part of the calls that answer all items but one, in [0, 1].
         before: Called before the model answers; may block.
     """
 
     inner: Any
     seed: int
     rate: float
+    dropping: float = 0.0
     before: Callable[[Sequence[Any]], None] = lambda requests: None
     asked: Counter[str] = field(default_factory=Counter)
 
@@ -43,7 +46,7 @@ class Faulty:
             raise TransientError("The line went dead.")
         answers = [self._spoilt(answer, draw) for answer, draw in zip(method(requests), draws, strict=True)]
         draws[0].shuffle(answers)
-        return answers
+        return answers[1:] if draws[0].random() < self.dropping else answers
 
     def _draw(self, item: str) -> random.Random:
         self.asked[item] += 1
@@ -55,7 +58,8 @@ class Faulty:
             return answer
         match answer:
             case Verdict():
-                return Verdict(answer.candidate, answer.verifier, failure="The answer held no score: 'maybe'.")
+                wrong = {"failure": "The answer held no score: 'maybe'."}, {"score": math.nan}, {"score": -math.inf}
+                return Verdict(answer.candidate, answer.verifier, **draw.choice(wrong))
             case Reflection():
                 return replace(answer, **draw.choice([{"text": ""}, {"text": " "}, {"failure": "Not JSON."}]))
             case RefinedPrompt():

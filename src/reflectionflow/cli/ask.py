@@ -46,6 +46,8 @@ class Terminal:
 
         suggestion = "" if item.suggestion is None else item.suggestion.text
         with self._paused():
+            if item.problem:
+                tell(f"\nThat cannot be used: {item.problem}")
             score = "" if item.score is None else f" (score {item.score:.4f})"
             tell(f"\nPicture: {ImageStore(self._folder / 'images').path(item.candidate.image)}{score}")
             tell(f"Prompt: {item.prompt}")

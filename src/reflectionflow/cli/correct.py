@@ -33,7 +33,6 @@ def correct(
 ) -> None:
     """Correct a picture: prompt, reflection and the flawed picture give a new one."""
     from reflectionflow.cli.pictures import pixels_hash
-    from reflectionflow.models.corrector import FluxCorrector
     from reflectionflow.roles import Painting, PaintRequest
     from reflectionflow.types import Recipe, settings, to_json
 
@@ -47,18 +46,19 @@ def correct(
         settings=settings(painter.settings),
     )  # fmt: skip
     tell(f"Correcting {image} ({recipe.steps} steps)")
-    left_out = painter.left_out(recipe) if isinstance(painter, FluxCorrector) else ()
-    if left_out:
-        tell(f"Too long for {painter.name} at once, so left out: {'. '.join(left_out)}. Correct the result once more.")
     painting = painter.generate([PaintRequest(recipe, flawed)])[0]
     if not isinstance(painting, Painting):
         tell(f"Error: {painting.reason}")
         raise typer.Exit(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     painting.image.save(out, "PNG")
+    left_out = painting.left_out
+    if left_out:
+        tell(f"Too long for {painter.name} at once, so left out: {'. '.join(left_out)}. Correct the result once more.")
     tell(f"Picture: {out}")
     if as_json:
-        typer.echo(json.dumps({"image": str(out), "recipe": to_json(recipe), "corrector": painter.name}))
+        told = {"recipe": to_json(recipe), "corrector": painter.name, "left_out": list(left_out)}
+        typer.echo(json.dumps({"image": str(out), **told}))
 
 
 def _corrector(stack: str, folder: Path | None) -> Generator:
@@ -91,16 +91,13 @@ def _corrector(stack: str, folder: Path | None) -> Generator:
 def _check_words(painter: Generator, prompt: str, reflection: str) -> None:
     """Refuse words the corrector does not know, before anything loads."""
     from reflectionflow.errors import MisuseError
+    from reflectionflow.vocabulary import unknown_words
 
-    known = painter.capabilities.words
     if not prompt.strip() or not reflection.strip():
         raise MisuseError("the prompt and the reflection both need a text")
-    if known is None:
-        return
-    words = "".join(letter if letter.isalpha() else " " for letter in f"{prompt} {reflection}".lower()).split()
-    strange = sorted({word for word in words if word not in known})
-    if strange:
-        raise MisuseError(f"{painter.name} does not know {', '.join(map(repr, strange))}; use the words of its world")
+    problem = unknown_words(f"{prompt} {reflection}", painter)
+    if problem:
+        raise MisuseError(problem)
 
 
 def _read(path: Path, width: int, height: int) -> Image:

@@ -218,6 +218,7 @@ def _read_prompts(file: Path) -> list[str]:
 def _summarise(book: Book) -> None:
     """Say what came of each search."""
     from reflectionflow.report.files import PAGE
+    from reflectionflow.report.wording import plain
 
     for chapter in book.chapters:
         result = chapter.story.result
@@ -225,6 +226,8 @@ def _summarise(book: Book) -> None:
         if book.several:
             tell(result.prompt)
         tell(result.stop.value)
+        for short in chapter.story.shortfalls:
+            tell(f"  - {plain(short.sentence)}")
         best = chapter.json()["best"]
         if best is None:
             for reason in chapter.story.failures:

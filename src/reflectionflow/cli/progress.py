@@ -33,13 +33,14 @@ class Display(Protocol):
 
 
 class Tally:
-    """What every kind of progress counts: pictures painted and judged, of how many, and the best score so far."""
+    """What every kind of progress counts: pictures painted and judged, of how many, the best score, what failed."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.painted = 0
         self.judged = 0
         self.best: float | None = None
+        self.failed: dict[str, set[str]] = {"reflect": set(), "refine": set()}
 
     def __call__(self, event: Event) -> bool:
         """Take one event in; return whether anything changed."""
@@ -53,6 +54,8 @@ class Tally:
                 self.judged += 1
             case events.Judged() | events.Failed(call="judge"):
                 self.judged += 1
+            case events.Failed(call="reflect" | "refine"):
+                self.failed[event.call].add(event.failure.id)
             case events.Selected():
                 self.best = event.score if self.best is None else max(self.best, event.score)
             case _:
@@ -61,9 +64,11 @@ class Tally:
 
     @property
     def text(self) -> str:
-        """Pictures done, and the best score or a dash."""
+        """Pictures done, the best score or a dash, and how many reflections and refinements failed, if any did."""
         best = "–" if self.best is None else f"{self.best:.4f}"
-        return f"{self.painted} of {self.total} pictures painted, {self.judged} judged, best score {best}"
+        names = {"reflect": "reflections", "refine": "refinements"}
+        failed = "".join(f", {len(ids)} {names[call]} failed" for call, ids in self.failed.items() if ids)
+        return f"{self.painted} of {self.total} pictures painted, {self.judged} judged, best score {best}{failed}"
 
     @property
     def done(self) -> float:

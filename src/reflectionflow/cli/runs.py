@@ -38,7 +38,8 @@ def list_runs(folder: Folder = Path("runs"), as_json: AsJson = False) -> None:
 def show(run: Run, as_json: AsJson = False) -> None:
     """Show what came of a run, chain by chain.
 
-    For each prompt: the answer, what was criticised and corrected on the way to it, what it cost, why it ended.
+    For each prompt: the answer, what was criticised and corrected on the way to it, what it cost, why it ended. With
+    --json also every picture with its file.
     """
     from rich.console import Console
 

@@ -38,7 +38,7 @@ def tell_story(console: Console, chapter: Chapter) -> None:
     if story.result.paid != story.result.charged:
         _line(console, "paid", _spent(story.result.paid))
     _line(console, "run", story.run)
-    for reason in story.failures:
+    for reason in (*story.failures, *(short.sentence for short in story.shortfalls)):
         _line(console, "failed", plain(reason), _WARN)
     chains = chains_of(story)
     for chain in chains:
@@ -102,7 +102,13 @@ def _causes(turn: Turn) -> list[tuple[str, Text]]:
 
     styles = {Kind.KEPT: "", Kind.ADDED: "green"}
     names = ["criticised", *[""] * (len(turn.edits) - 1)]
-    causes = [(name, Text(edit)) for name, edit in zip(names, turn.edits, strict=False)]
+    lost = (" (left out)", _WARN)
+    causes = [
+        (name, Text.assemble(edit, lost) if edit in turn.left_out else Text(edit))
+        for name, edit in zip(names, turn.edits, strict=False)
+    ]
+    if turn.left_out:
+        causes.append(("", Text("Left out: more than the corrector reads at once.", style=_QUIET)))
     if turn.rewritten:
         told = [piece for piece in turn.rewritten if piece.kind is not Kind.DROPPED]
         causes.append(("rewritten", Text.assemble(*((piece.text, styles[piece.kind]) for piece in told))))

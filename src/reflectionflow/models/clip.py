@@ -28,7 +28,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelOptions, ModelSpec
 from reflectionflow.roles import Question, Role, Worker
-from reflectionflow.types import Verdict, canonical_json, round_score
+from reflectionflow.types import Verdict, canonical_json
 
 if TYPE_CHECKING:
     import torch
@@ -179,14 +179,16 @@ class ClipVerifier:
         texts = {item.prompt: self.options.template.replace("{prompt}", item.prompt) for item in questions}
         cosines, cut = self._cosines([item.image for item in questions], [texts[item.prompt] for item in questions])
         return [
-            Verdict(
-                candidate=item.id,
-                verifier=self.name,
-                score=round_score(probability(cosine, self.details.calibration)),
-                rationale=cut.get(texts[item.prompt], ""),
-            )
+            self._verdict(item.id, cosine, cut.get(texts[item.prompt], ""))
             for item, cosine in zip(questions, cosines, strict=True)
         ]
+
+    def _verdict(self, candidate: str, cosine: float, rationale: str) -> Verdict:
+        if not math.isfinite(cosine):
+            reason = f"{self.name} found no finite likeness of picture and prompt ({cosine})."
+            return Verdict(candidate, self.name, rationale=rationale, failure=reason)
+        score = probability(cosine, self.details.calibration)
+        return Verdict(candidate, self.name, score, rationale=rationale)
 
     def _cosines(self, images: Sequence[Image], texts: Sequence[str]) -> tuple[list[float], dict[str, str]]:
         """Return the cosine of each picture and its text, and a note for every text that was cut."""

@@ -131,7 +131,7 @@ class FluxCorrector(FluxGenerator):
                 max_sequence_length=length,
             ).images  # fmt: skip
         return [
-            Painting(request.id, picture.convert("RGB"), first.steps)
+            Painting(request.id, picture.convert("RGB"), first.steps, self._left_out(request.recipe, length))
             for request, picture in zip(requests, pictures, strict=False)
         ]
 
@@ -139,9 +139,9 @@ class FluxCorrector(FluxGenerator):
         """Return what an encoder reads: what `text` makes of prompt and reflection."""
         return text(self._spelled(recipe.prompt), self._spelled(recipe.reflection or ""), self._spelling)
 
-    def left_out(self, recipe: Recipe) -> tuple[str, ...]:
+    def _left_out(self, recipe: Recipe, length: int) -> tuple[str, ...]:
         """Return the edits of a reflection that are not painted, the last ones: the texts do not hold them."""
-        _, lost = self._fitted(recipe, self.layout(recipe)[-1])
+        _, lost = self._fitted(recipe, length)
         return tuple((recipe.reflection or "").split(JOIN)[-lost:]) if lost else ()
 
     def _fitted(self, recipe: Recipe, length: int) -> tuple[str, int]:

@@ -36,7 +36,7 @@ from reflectionflow.prompts.vlm import (
     spelled,
     whole_sentences,
 )
-from reflectionflow.roles import Question, RefineRequest, ReflectRequest, Role, Worker
+from reflectionflow.roles import Context, Question, RefineRequest, ReflectRequest, Role, Worker
 from reflectionflow.types import RefinedPrompt, Reflection, Verdict, canonical_json, to_json
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ class QwenVL:
         self.wording = wording_of(lora or folder)
         self.name = _identity(folder, options, self.wording, repository, lora)
         self.batch_size = options.batch_size
+        slots = {Context.VERDICT: self.wording.verdict, Context.HISTORY: self.wording.history}
+        self.reads = frozenset(what for what, words in slots.items() if words)
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """Score each picture by P(yes) of yes and no.

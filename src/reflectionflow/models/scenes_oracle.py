@@ -12,6 +12,7 @@ from functools import cached_property
 
 from pydantic import Field
 
+from reflectionflow.errors import MisuseError
 from reflectionflow.genref.edits import VERSION, carry_out, parse_edit
 from reflectionflow.genref.graph import graph_of
 from reflectionflow.genref.repair import repair
@@ -20,7 +21,7 @@ from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.models.manifest import problems
 from reflectionflow.plugins import ModelSpec
 from reflectionflow.prompts.vlm import JOIN
-from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, ReflectRequest, Role, Worker
+from reflectionflow.roles import Capabilities, Context, Defaults, Painting, PaintRequest, ReflectRequest, Role, Worker
 from reflectionflow.scenes.prompts import parse
 from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import CANVAS
@@ -32,6 +33,7 @@ class OracleReflector:
 
     worker = Worker.LOCAL
     relatives = OracleVerifier.relatives
+    reads: frozenset[Context] = frozenset()
 
     def __init__(self, options: OracleOptions) -> None:
         self._detector = OracleVerifier(options)
@@ -39,7 +41,7 @@ class OracleReflector:
         self.batch_size = options.batch_size
 
     def reflect(self, items: Sequence[ReflectRequest]) -> Sequence[Reflection]:
-        """Criticise each picture; free prompts fail."""
+        """Criticise each picture; free prompts fail, and so do those that ask for more than fits into a picture."""
         found = self._detector.detections([item.image for item in items])
         return [self._one(item, seen) for item, seen in zip(items, found, strict=True)]
 
@@ -48,7 +50,10 @@ class OracleReflector:
         if metadata is None:
             reason = "The oracle reads prompts of the Scenes suites only; choose another reflector for this prompt."
             return Reflection(item.id, self.name, failure=reason)
-        edits = repair(metadata, graph_of(seen, CANVAS)).edits  # type: ignore[arg-type]
+        try:
+            edits = repair(metadata, graph_of(seen, CANVAS)).edits  # type: ignore[arg-type]
+        except MisuseError as error:
+            return Reflection(item.id, self.name, failure=str(error))
         return Reflection(item.id, self.name, JOIN.join(edits), edits, JOIN.join(edits))
 
 

@@ -32,6 +32,7 @@ class PlanningReflector:
         self._looking = QwenVL(options.checkpoint, options)
         self.name = f"planner-{VERSION}:{self._looking.name}"
         self.batch_size = options.batch_size
+        self.reads = self._looking.reads
 
     def reflect(self, items: Sequence[ReflectRequest]) -> list[Reflection]:
         """Criticise each picture; what the model said is kept as the raw answer."""

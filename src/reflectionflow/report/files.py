@@ -50,21 +50,34 @@ class Chapter:
             "spend": to_json(result.charged),
             "paid": to_json(result.paid),
             "stop": to_json(result.stop),
+            "failed": {
+                short.what: {"failed": short.failed, "asked": short.asked, "reason": short.reason}
+                for short in self.story.shortfalls
+            },
             "run": str(self.folder),
         }
 
     def told(self) -> dict[str, Any]:
-        """Return the outcome and, as `path`, the way from the draft to the best picture, one object a picture."""
-        return {**self.json(), "path": [self._passed(turn) for turn in self.story.path]}
+        """Return the outcome, every picture in its place as `pictures`, and as `path` those from draft to best."""
+        story = self.story
+        return {
+            **self.json(),
+            "path": [self._picture(turn) for turn in story.path],
+            "pictures": [self._picture(turn) for turn in story.turns.values()],
+        }
 
-    def _passed(self, turn: Turn) -> dict[str, Any]:
+    def _picture(self, turn: Turn) -> dict[str, Any]:
         candidate = turn.step.candidate
         return {
+            "number": turn.number,
+            "origin": turn.origin,
             "candidate": None if candidate is None else candidate.id,
             "image": None if candidate is None else os.path.normpath(self.folder / self.story.link(candidate)),
             "score": turn.score,
             "criticised": list(turn.edits),
+            "left_out": list(turn.left_out),
             "prompt": turn.prompt,
+            "problem": turn.why_not,
         }
 
     @property

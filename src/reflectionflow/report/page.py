@@ -79,6 +79,7 @@ def html_page(story: Story) -> str:
         prompt=plain(story.result.prompt),
         command=plain(story.command),
         result=story.result,
+        shortfalls=[plain(short.sentence) for short in story.shortfalls],
         path=path,
         answer=path[-1] if path else None,
         gain=_gain(path),

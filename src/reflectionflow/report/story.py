@@ -6,12 +6,14 @@ a rewritten prompt by the picture that prompted the rewriting.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.report.wording import Piece, changes, plain
 from reflectionflow.types import Candidate, RefinedPrompt, Reflection, SearchResult, Step
 
@@ -31,6 +33,7 @@ class Turn:
         step: The step.
         origin: Number of the picture it came of; none for a draft, or when that picture is not in this search.
         edits: What was criticised in the origin, one edit each; empty for a draft.
+        left_out: Those of the edits that the painter did not read, because its text does not hold them.
         prompt: The text it was painted from.
         rewritten: How that text became of the origin's (of the user's own for a draft); empty when they are the same.
         gain: Its score minus its origin's, or none where one of them has none.
@@ -42,6 +45,7 @@ class Turn:
     step: Step
     origin: int | None
     edits: tuple[str, ...]
+    left_out: tuple[str, ...]
     prompt: str
     rewritten: tuple[Piece, ...]
     gain: float | None
@@ -72,6 +76,30 @@ class Turn:
     def rationale(self) -> str:
         """The verifier's words."""
         return "" if self.step.verdict is None else plain(self.step.verdict.rationale)
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """Answers of one kind that a search asked for and did not get.
+
+    Attributes:
+        what: `reflections` or `refinements`.
+        failed: How many failed.
+        asked: How many were asked for, each question counted once.
+        reason: Why, as most of them say.
+        alike: Whether all of them say so.
+    """
+
+    what: str
+    failed: int
+    asked: int
+    reason: str
+    alike: bool
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        return f"{self.failed} of {self.asked} {self.what} failed{'' if self.alike else ', most often'}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -145,6 +173,18 @@ class Story:
         reasons = [why_not(step) for _, step in self.numbered]
         return tuple(dict.fromkeys(reason for reason in reasons if reason))
 
+    @property
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """How many reflections and refinements failed, and why; empty where none did."""
+        charged = self.result.charged
+        kinds = (("reflect", "reflections", charged.reflector_calls), ("refine", "refinements", charged.refiner_calls))
+        found = []
+        for call, what, asked in kinds:
+            reasons = Counter(failed.reason for failed in self.result.failed_calls if failed.call == call)
+            if reasons:
+                found.append(Shortfall(what, reasons.total(), asked, reasons.most_common(1)[0][0], len(reasons) == 1))
+        return tuple(found)
+
     def open(self, candidate: Candidate) -> Image:
         """Return the pixels of a candidate (RGB)."""
         from PIL import Image
@@ -162,6 +202,7 @@ class Story:
             step=step,
             origin=origin,
             edits=tuple(plain(edit) for edit in _edits(step)),
+            left_out=tuple(plain(edit) for edit in _left_out(step)),
             prompt=prompt,
             rewritten=() if prompt == plain(before) else changes(plain(before), prompt),
             gain=_gain(source, step) if source else None,
@@ -175,6 +216,8 @@ class Story:
             return ()
         used = self._used.get(number, set())
         said = [_sentence(remark, used) for remark in self.remarks.get(step.candidate.id, ())]
+        lost = [call for call in self.result.failed_calls if call.candidate == step.candidate.id]
+        said += [_FAILED[call.call] + call.reason for call in lost]
         return tuple(plain(sentence) for sentence in dict.fromkeys(said) if sentence)
 
     @cached_property
@@ -244,7 +287,13 @@ def _reflection(step: Step) -> str:
 def _edits(step: Step) -> tuple[str, ...]:
     edits = () if step.reflection is None else step.reflection.edits
     text = _reflection(step)
+    if not set(_left_out(step)) <= set(edits):
+        return tuple(text.split(JOIN))  # one by one, so that those that were left out can be told
     return edits or ((text,) if text else ())
+
+
+def _left_out(step: Step) -> tuple[str, ...]:
+    return () if step.candidate is None else step.candidate.left_out
 
 
 def _gain(before: Step, after: Step) -> float | None:
@@ -252,11 +301,14 @@ def _gain(before: Step, after: Step) -> float | None:
     return None if old is None or new is None else new - old
 
 
+_FAILED = {"reflect": "The reflector failed: ", "refine": "The prompt could not be rewritten: "}
+
+
 def _sentence(remark: Reflection | RefinedPrompt, used: set[str]) -> str:
     if isinstance(remark, RefinedPrompt):
-        return "" if remark.failure is None else f"The prompt could not be rewritten: {remark.failure}"
+        return "" if remark.failure is None else _FAILED["refine"] + remark.failure
     if remark.failure is not None:
-        return f"The reflector failed: {remark.failure}"
+        return _FAILED["reflect"] + remark.failure
     if remark.nothing_to_correct:
         return "The reflector found nothing to correct."
     return "" if remark.text in used else f"The reflector said: {remark.text}"

@@ -166,15 +166,16 @@ def _note(turn: Turn) -> tuple[_Paragraph, ...]:
     dotted = set()
     for edit in turn.edits[:_EDITS]:
         dotted.add(len(lines))
-        lines += wrapped((Piece(Kind.KEPT, edit),), _SIZE, _NOTE - _INDENT, _EDIT_LINES)
+        told = f"{edit} (left out)" if edit in turn.left_out else edit
+        lines += wrapped((Piece(Kind.KEPT, told),), _SIZE, _NOTE - _INDENT, _EDIT_LINES)
     if len(turn.edits) > _EDITS:
         lines.append([(Kind.KEPT, f"and {len(turn.edits) - _EDITS} more")])
     now = tuple(piece for piece in turn.rewritten if piece.kind is not Kind.DROPPED)
-    told = (
+    paragraphs = (
         _Paragraph("Criticised", lines, frozenset(dotted)),
         _Paragraph("Prompt rewritten", wrapped(now, _SIZE, _NOTE, _PROMPT_LINES)),
     )
-    return tuple(paragraph for paragraph in told if paragraph.lines)
+    return tuple(paragraph for paragraph in paragraphs if paragraph.lines)
 
 
 def _heading(pen: ImageDraw, story: Story, width: int) -> None:

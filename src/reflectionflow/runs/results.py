@@ -9,6 +9,7 @@ from typing import Any
 from reflectionflow.runs.journal import ResultRow
 from reflectionflow.types import (
     Candidate,
+    FailedCall,
     Failure,
     RefinedPrompt,
     Reflection,
@@ -56,6 +57,7 @@ def result_from_json(data: Mapping[str, Any]) -> SearchResult:
         stop=StopReason[data["stop"].upper()],
         charged=Spend(**data["charged"]),
         paid=Spend(**data["paid"]),
+        failed_calls=tuple(FailedCall(**call) for call in data.get("failed_calls", ())),  # absent from older runs
     )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from reflectionflow.errors import ContractError
 from reflectionflow.roles import (
+    Context,
     Generator,
     Painting,
     PaintRequest,
@@ -25,6 +26,7 @@ from reflectionflow.roles import (
     ReflectRequest,
     Verifier,
     question_id,
+    read_by,
 )
 from reflectionflow.runs.images import ImageStore
 from reflectionflow.runs.journal import Row
@@ -136,8 +138,11 @@ def judge_call(verifier: Verifier, candidate: Candidate, prompt: str) -> Call:
 def reflect_call(
     reflector: Reflector, candidate: Candidate, prompt: str, verdict: Verdict | None, history: Sequence[str]
 ) -> Call:
-    """Return the call that criticises a picture."""
-    request = ReflectRequest(candidate, UNLOADED, prompt, verdict, tuple(history))
+    """Return the call that criticises a picture; what the reflector does not read is left out of the question."""
+    reads = read_by(reflector)
+    seen = verdict if Context.VERDICT in reads else None
+    told = tuple(history) if Context.HISTORY in reads else ()
+    request = ReflectRequest(candidate, UNLOADED, prompt, seen, told)
     id = question_id("reflect", reflector.name, request)
     return Call(id, CallKind.REFLECT, reflector, request, candidate.image, Spend(reflector_calls=1))
 
@@ -259,7 +264,9 @@ def _row(finished: Finished, batch: int, image: str | None) -> Row:
         evaluations = call.price.denoiser_evaluations
         return replace(row, failure=reply.reason, transient=reply.transient, denoiser_evaluations=evaluations)
     if isinstance(reply, Painting):
-        answer = {"image": image, "width": reply.image.width, "height": reply.image.height}
+        answer: dict[str, Any] = {"image": image, "width": reply.image.width, "height": reply.image.height}
+        if reply.left_out:
+            answer["left_out"] = list(reply.left_out)
         return replace(row, answer=answer, denoiser_evaluations=reply.denoiser_evaluations)
     return replace(row, answer=to_json(reply), tokens=reply.tokens)
 
@@ -277,7 +284,7 @@ def answer_of(call: Call, row: Row) -> Answer:
     if isinstance(call.request, PaintRequest):
         if row.answer is None:
             return Failure(call.id, row.failure or "", row.transient)
-        return Candidate(call.request.recipe, **row.answer)
+        return Candidate.from_json({"recipe": row.request, **row.answer})
     if row.answer is not None:
         answer: Words = _REPLIES[call.kind].from_json(row.answer)
         return answer

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from reflectionflow.roles import Capabilities, Generator, Role, Stack
+from reflectionflow.roles import Generator, Role, Stack
 from reflectionflow.runtime.task import SEED_LIMIT, Strategy, Task
-
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-SHOWN_WORDS = 12
+from reflectionflow.vocabulary import unknown_words, words_of
 
 
 def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
@@ -27,11 +24,6 @@ def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
         problems += prompt_problems(task.prompt, painter)
     problems += _text_problems(task.prompt)
     return list(dict.fromkeys(problems))  # generator and corrector often agree
-
-
-def words_of(prompt: str) -> list[str]:
-    """Return the words of a prompt in lower case, without punctuation, in order."""
-    return _WORD.findall(prompt.lower())
 
 
 def _text_problems(prompt: str) -> Iterator[str]:
@@ -82,23 +74,6 @@ def prompt_problems(prompt: str, painter: Generator) -> Iterator[str]:
     words, can = words_of(prompt), painter.capabilities
     if can.longest_prompt is not None and len(words) > can.longest_prompt:
         yield f"{painter.name} reads at most {can.longest_prompt} words, and the prompt has {len(words)}; shorten it."
-    unknown = [word for word in dict.fromkeys(words) if not _knows(can, word)]
+    unknown = unknown_words(prompt, painter)
     if unknown:
-        quoted = ", ".join(f"'{word}'" for word in unknown)
-        yield (
-            f"{painter.name} does not know the word{'s' if len(unknown) > 1 else ''} {quoted}; it knows "
-            f"{_shortened(can)}. A stack such as flux-dev paints anything."
-        )
-
-
-def _knows(can: Capabilities, word: str) -> bool:
-    if can.words is None or word in can.words:
-        return True
-    parts = re.split(r"['’-]", word)
-    return len(parts) > 1 and all(part in can.words for part in parts)
-
-
-def _shortened(can: Capabilities) -> str:
-    words = sorted(can.words or ())
-    shown = ", ".join(words[:SHOWN_WORDS])
-    return shown if len(words) <= SHOWN_WORDS else f"{shown} … ({len(words)} words)"
+        yield f"{unknown} A stack such as flux-dev paints anything."

@@ -166,6 +166,7 @@ def _result(search: Search, tools: Tools, reason: StopReason) -> SearchResult:
         stop=reason,
         charged=tools.charged,
         paid=tools.paid,
+        failed_calls=tools.failed_calls,
     )
 
 

@@ -28,6 +28,7 @@ from reflectionflow.runtime.ledger import BudgetExhausted, Ledger
 from reflectionflow.runtime.task import SEED_LIMIT, Place, Task
 from reflectionflow.types import (
     Candidate,
+    FailedCall,
     Failure,
     Recipe,
     RefinedPrompt,
@@ -37,6 +38,7 @@ from reflectionflow.types import (
     Verdict,
     settings,
 )
+from reflectionflow.vocabulary import unknown_words
 
 T = TypeVar("T")
 
@@ -64,12 +66,19 @@ class Tools:
         self._steps: dict[Place, Step] = {}
         self._taken: set[Place] = set()
         self._places: dict[str, list[Place]] = {}
+        self._failed: dict[str, tuple[Place, FailedCall]] = {}
         self._best: Step | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every picture so far, painted or failed, with what was said of it, ordered by place."""
         return tuple(self._steps[place] for place in sorted(self._steps))
+
+    @property
+    def failed_calls(self) -> tuple[FailedCall, ...]:
+        """The reflections and rewritten prompts that failed so far, each question once, ordered by its picture."""
+        ordered = sorted(self._failed.items(), key=lambda item: (item[1][0], item[1][1].call, item[0]))
+        return tuple(failed for _, (_, failed) in ordered)
 
     @property
     def charged(self) -> Spend:
@@ -150,21 +159,30 @@ class Tools:
         return verdict
 
     async def reflect(
-        self, candidate: Candidate, verdict: Verdict | None = None, history: Sequence[str] = ()
+        self,
+        candidate: Candidate,
+        verdict: Verdict | None = None,
+        history: Sequence[str] = (),
+        reader: Role = Role.CORRECTOR,
     ) -> Reflection:
         """Ask the reflector what is wrong with a picture of this search.
+
+        A text with words that the stack's corrector does not know comes back as a failure, unless another
+        role is to read it.
 
         Args:
             candidate: The picture.
             verdict: What the verifier said of it, or none when the reflector is not to see it.
             history: Texts of earlier reflections of the same chain, oldest first.
+            reader: Who is to read it.
         """
         place = self._places_of(candidate)[0]
         reflector = _require(self._stack.reflector, "reflector", self._stack)
         call = reflect_call(reflector, candidate, self._task.prompt, verdict, history)
         outcome = await self._dispatcher.ask(self._account, call, place)
-        reflection = outcome.answer
-        assert isinstance(reflection, Reflection)
+        assert isinstance(outcome.answer, Reflection)
+        reflection = self._readable(outcome.answer, reader)
+        outcome = replace(outcome, answer=reflection)
         if not self._tell_failure(call, place, outcome):
             self._emit(Reflected(self._account.search, place, reflection, outcome.cached))
         return reflection
@@ -217,6 +235,14 @@ class Tools:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return [task.result() for task in tasks]
+
+    def _readable(self, reflection: Reflection, reader: Role) -> Reflection:
+        """Return the reflection, as a failure when it is for the corrector and that does not know its words."""
+        corrector = self._stack.corrector
+        if reflection.failure is not None or reader is not Role.CORRECTOR or corrector is None:
+            return reflection
+        problem = unknown_words(reflection.text, corrector)
+        return replace(reflection, text="", edits=(), failure=problem) if problem else reflection
 
     def _paintable(self, refined: RefinedPrompt) -> RefinedPrompt:
         """Return the refined prompt, as a failure when it is no text or no painter understands it."""
@@ -288,6 +314,8 @@ class Tools:
         failure = answer if isinstance(answer, Failure) else None
         if failure is None and not isinstance(answer, Failure) and answer.failure is not None:
             failure = Failure(call.id, answer.failure)
+            if not isinstance(answer, Verdict):
+                self._failed[call.id] = (place, FailedCall(call.kind.value, answer.candidate, failure.reason))
         if failure is None:
             return False
         self._emit(Failed(self._account.search, place, call.kind.value, failure, outcome.cached))

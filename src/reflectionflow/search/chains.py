@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from reflectionflow.ranking import best, judged
-from reflectionflow.runtime import BudgetExhausted, Place, Task, Tools
+from reflectionflow.runtime import BudgetExhausted, Place, Role, Task, Tools
 from reflectionflow.search.options import ChainOptions, Parent
 from reflectionflow.search.seeds import derive
 from reflectionflow.search.selection import top
@@ -131,10 +131,12 @@ async def judge(tools: Tools, place: Place, picture: Candidate | Failure) -> Ste
     return None if verdict.failure is not None else Step(place, picture, verdict)
 
 
-async def reflect(tools: Tools, picture: Candidate, step: Step, chain: Chain, options: ChainOptions) -> Reflection:
-    """Ask the reflector about a picture of a chain, telling it what the options allow."""
+async def reflect(
+    tools: Tools, picture: Candidate, step: Step, chain: Chain, options: ChainOptions, reader: Role = Role.CORRECTOR
+) -> Reflection:
+    """Ask the reflector about a picture of a chain for the role that reads it, telling it what the options allow."""
     said = chain.said[-options.history :] if options.history else ()
-    return await tools.reflect(picture, _shown(step, options), said)
+    return await tools.reflect(picture, _shown(step, options), said, reader)
 
 
 async def rewrite(

@@ -32,7 +32,9 @@ async def prompt(task: Task, tools: Tools, options: PromptOptions) -> StopReason
         seen = chain.parent(options.parent)
         if seen is None or seen.candidate is None:
             return chain.plus(await draft(task, tools, place))
-        reflection = await reflect(tools, seen.candidate, seen, chain, options) if options.reflect else None
+        reflection = None
+        if options.reflect:
+            reflection = await reflect(tools, seen.candidate, seen, chain, options, Role.REFINER)
         if reflection is not None and (reflection.failure is not None or not reflection.text.strip()):
             reflection = None
         better = await rewrite(tools, seen.candidate, seen, reflection, options)

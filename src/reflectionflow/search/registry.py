@@ -103,9 +103,15 @@ def _configured(method: Method, options: Mapping[str, Any]) -> Strategy:
     if isinstance(method, StrategySpec):
         return method.configured(**options)
     if options:
-        sentence = "The strategy {} takes no options, and got '{}'"
-        raise MisuseError("\n".join(with_hint(sentence.format(method.name, name), (name,)) for name in options))
+        raise MisuseError("\n".join(_refused(method, name) for name in options))
     return method
+
+
+def _refused(method: Strategy, option: str) -> str:
+    """Return the sentence that refuses an option of a strategy without options, naming those that take it."""
+    takers = [spec.name for spec in BUILT_IN if isinstance(spec, StrategySpec) and option in spec.options.model_fields]
+    sentence = with_hint(f"The strategy {method.name} takes no options, and got '{option}'", (option,))
+    return f"{sentence}; it belongs to {' and '.join(takers)}" if takers else sentence
 
 
 def _load(entry: EntryPoint) -> Method:
