@@ -15,9 +15,9 @@ A stack is one TOML file with a table for each role:
     [verifier]
     model = "scenes-clip"
 
-A model joins by a `ModelSpec`, registered under the entry-point group `reflectionflow.models` (built-in models use the
-same group) or named by its dotted path; docs/plugins.md shows one in 20 lines. Every fault of a file, of its options
-and of this machine is found before anything heavy loads, and all are reported in one `ConfigError`.
+A model joins by a `ModelSpec`: built in (`plugins.BUILT_IN`), registered under the entry-point group
+`reflectionflow.models`, or named by its dotted path; docs/plugins.md shows one in 20 lines. Every fault of a file, of
+its options and of this machine is found before anything heavy loads, and all are reported in one `ConfigError`.
 """
 
 from __future__ import annotations
