@@ -69,9 +69,10 @@ def _corrector(stack: str, folder: Path | None) -> Generator:
     """
     from reflectionflow import stack as stacks
     from reflectionflow.errors import MisuseError
+    from reflectionflow.roles import Role
 
     if folder is None:
-        found = stacks.load(stack).corrector
+        found: Generator | None = stacks.load_player(stack, Role.CORRECTOR)
         if found is None:
             raise MisuseError(
                 f"the stack {stack!r} has no corrector; tune one with `reflectionflow tune corrector` and name it with "

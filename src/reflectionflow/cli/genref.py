@@ -99,22 +99,42 @@ def _teacher(stack: str, out: Path) -> VlmTeacher:
 
 
 def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
-    from reflectionflow import stack as stacks
     from reflectionflow.cli import progress
     from reflectionflow.errors import MisuseError
     from reflectionflow.genref.build import Source, build
 
     if teacher is not TeacherKind.NONE:
         raise MisuseError("--teacher vlm writes about real pictures; give them with --data.")
-    if stacks.load(stack).generator.capabilities.words is None:
+    sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
+    about = _painters(stack) if set(sources) - {Source.EDITING} else {}  # rendered scenes need no model
+    with progress.counted("triplets written") as report:
+        manifest = build(sources, triplets, seed, out, _painter(stack), about, report)
+    _told(manifest, triplets, out)
+
+
+def _painters(stack: str) -> dict[str, str]:
+    """Return who paints, scores and labels a pool; loads nobody else of the stack.
+
+    Raises:
+        MisuseError: if the stack does not paint Scenes.
+    """
+    from reflectionflow import stack as stacks
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.models.detector import OracleOptions, OracleVerifier
+
+    models = stacks.load(stack, ())
+    if models.generator.capabilities.words is None:
         raise MisuseError(
             f"The stack {stack!r} does not paint Scenes, and triplets are built from Scenes only so far; "
             "use --stack scenes"
         )
-    sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
-    with progress.counted("triplets written") as report:
-        manifest = build(sources, triplets, seed, out, _painter(stack), {"stack": stack}, report)
-    _told(manifest, triplets, out)
+    detector = OracleVerifier(OracleOptions()).name
+    return {
+        "stack": stack,
+        "generator": models.generator.name,
+        "verifier": models.verifier.name,
+        "detector": detector,
+    }
 
 
 def _told(manifest: Mapping[str, Any], triplets: int, out: Path) -> None:

@@ -70,7 +70,7 @@ def models_with(stack: str, role: Role, prompt: str) -> tuple[Stack, Any]:
     examined = stacks.examine(stack)
     if not examined.problems and role not in {part.role for part in examined.plan.parts}:
         raise MisuseError(f"the stack {stack} has no {role.value}; choose a stack that has one with --stack")
-    models = stacks.load(stack)
+    models = stacks.load(stack, (role,))
     problems = list(prompt_problems(prompt, models.generator))
     if problems:
         raise MisuseError(" ".join(problems))
