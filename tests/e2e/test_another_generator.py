@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tests.support.tiny import tiny_generator
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
@@ -15,6 +14,7 @@ from reflectionflow.genref.shards import check, read_manifest
 from reflectionflow.models.flux import SHIPPED
 from reflectionflow.models.manifest import read_manifest as of_checkpoint
 from reflectionflow.models.manifest import write_manifest
+from tests.support.tiny import tiny_generator
 
 pytestmark = pytest.mark.trained
 

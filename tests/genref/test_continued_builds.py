@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.genref.test_shards import TRIPLETS, encoded, picture, shard, triplet
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.build import Source, build, build_from_edits
 from reflectionflow.genref.shards import begin, check, read_manifest, write_shards
+from tests.genref.test_shards import TRIPLETS, encoded, picture, shard, triplet
 
 PER_SHARD = 10
 SUICIDE = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from tests.support.world import Brightness, Critic, Painter, Rewriter
 
+from reflectionflow.roles import Capabilities
 from reflectionflow.stack import ModelOptions, ModelSpec, Role
 from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict
 
@@ -44,6 +45,10 @@ class Away:
 
 
 PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
+SMALL = ModelSpec(
+    (Role.CORRECTOR,), NoOptions,
+    lambda options: Painter(capabilities=Capabilities(corrects=True, multiple=8, smallest=16, largest=64)),
+)  # fmt: skip
 BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
 CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
 REWRITER = ModelSpec((Role.REFINER,), NoOptions, lambda options: Rewriter())
