@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
 from reflectionflow.genref.build import Source, build, build_from_edits
-from reflectionflow.genref.shards import begin, check, read_manifest, write_shards
+from reflectionflow.genref.shards import begin, check, read_manifest, samples, shards_of, write_shards
 from tests.genref.test_shards import TRIPLETS, encoded, picture, shard, triplet
 
 PER_SHARD = 10
@@ -146,3 +147,19 @@ def test_edits_of_real_pictures_go_on_too_and_count_what_was_left_out_once(tmp_p
     assert contents(out) == whole
     with pytest.raises(MisuseError, match="data: edits there, others asked for"):
         build_from_edits(data.rename(tmp_path / "others"), 5, 1, out, None, {})
+
+
+def test_the_card_counts_each_source_and_its_open_prompts(tmp_path):
+    editing(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    texts = [json.loads(data) for data in provenances(tmp_path)]
+    assert f"| editing | 35 | {sum(text['open'] for text in texts)} | exact edits of rendered scenes |" in card
+    assert "painted by the stack" not in card
+    assert "half" not in card
+
+
+def provenances(folder: Path) -> list[bytes]:
+    skipped = Counter()
+    found = [members["provenance.json"] for path in shards_of(folder) for _, members in samples(path, skipped)]
+    assert not skipped
+    return found

@@ -167,7 +167,7 @@ def stats(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(dataclasses.asdict(found)))
         return
     typer.echo(f"{found.samples} triplets")
-    for name, count in found.subsets.items():
+    for name, count in found.sources.items():
         verbs = ", ".join(f"{number} {verb}" for verb, number in found.verbs[name].items())
         typer.echo(f"  {name:8} {count:6}  {found.edits[name]:.1f} edits each ({verbs})")
         together = ", ".join(f"{edits} in {some}" for edits, some in found.together[name].items())

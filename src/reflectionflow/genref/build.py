@@ -97,7 +97,7 @@ def build(
         identity = {**about, "seed": seed, "asked": {source.value: count for source, count in asked.items()}}
         before = begin(folder, identity)
         if before.finished is not None:
-            return _with_card(before.finished, folder, card)
+            return _as_it_is(before.finished, folder, card)
         pool = Pool(paint, folder / "runs")
         found, dropped = dict[Source, list[Pair]](), {}
         for source in asked:
@@ -122,12 +122,14 @@ def _counted(pairs: Sequence[Pair]) -> dict[str, int]:
 
 
 def _with_card(manifest: dict[str, Any], folder: Path, write: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
-    """Return the manifest of a finished build, after writing its card where there is none of it yet."""
-    text = write(manifest)
-    path = folder / CARD
-    if not path.is_file() or path.read_text("utf-8") != text:
-        write_atomically(path, text.encode())
+    """Return the manifest of a build that just ended, after writing its card."""
+    write_atomically(folder / CARD, write(manifest).encode())
     return manifest
+
+
+def _as_it_is(manifest: dict[str, Any], folder: Path, write: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
+    """Return the manifest of a build that had ended before; its card is written where it was killed before that."""
+    return manifest if (folder / CARD).is_file() else _with_card(manifest, folder, write)
 
 
 def build_from_edits(
@@ -163,7 +165,7 @@ def build_from_edits(
         }
         before = begin(folder, identity)
         if before.finished is not None:
-            return _with_card(before.finished, folder, card_of_edits)
+            return _as_it_is(before.finished, folder, card_of_edits)
         found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
         remaining = islice(found, before.samples, None)  # those before are read again, to count what is left out
         told = {"dropped": {Source.EDITING.value: drops}, "converted": changed}
