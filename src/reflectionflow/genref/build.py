@@ -5,6 +5,7 @@ The pool is a run, and a teacher's answers are kept, so a killed build goes on a
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -12,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reflectionflow.genref.card import card, card_of_edits
+from reflectionflow.genref.card import card, card_of_drafts, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool, prompts_a_round
 from reflectionflow.genref.shards import PER_SHARD, Triplet, begin, require_own, sole_builder, write_shards
-from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
+from reflectionflow.genref.sources import drafts, editing, edits, retouch, rule, scored
 from reflectionflow.runs.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -171,3 +172,47 @@ def build_from_edits(
         told = {"dropped": {Source.EDITING.value: drops}, "converted": changed}
         manifest = write_shards(remaining, folder, {**identity, **told}, before=before)
         return _with_card(manifest, folder, card_of_edits)
+
+
+def build_from_drafts(
+    asked: Mapping[Source, int], prompts: Sequence[str], seed: int, folder: Path, paint: Painter, teacher: VlmTeacher,
+    passes: drafts.Passes, about: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Build rule or reward from drafts of any generator; return the manifest.
+
+    Args:
+        asked: The one source, rule or reward, and how many samples at most.
+        prompts: What to paint, without doubles.
+        seed: Of the noise, and of the order in which the teacher sees two pictures.
+        folder: Where shards go; runs lie in its folder `runs`.
+        paint: Paints the pool.
+        teacher: Writes GenRef-CoT.
+        passes: Decides about pictures by GenEval's rules; asked for rule alone.
+        about: What else decides the pictures, such as the stack, for the manifest.
+
+    Raises:
+        MisuseError: if the folder holds shards that no build wrote or another one, or another process builds there.
+        ModelError: if the teacher's endpoint refuses for good.
+        StorageError: if the shards cannot be written.
+    """
+    ((source, wanted),) = asked.items()
+    drops: Counter[str] = Counter()
+    require_own(folder)
+    with sole_builder(folder):
+        identity = {
+            **about,
+            "seed": seed,
+            "asked": {source.value: wanted},
+            "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
+            "teacher": teacher.name,
+        }
+        before = begin(folder, identity)
+        if before.finished is not None:
+            return _as_it_is(before.finished, folder, card_of_drafts)
+        shown = drafts.painted(paint, folder / "runs", prompts, seed)
+        rule_wanted = source is Source.RULE
+        choices = drafts.rule_choices(shown, passes, drops) if rule_wanted else drafts.reward_choices(shown, drops)
+        found = drafts.triplets(choices, wanted, seed, teacher, drops)
+        remaining = islice(found, before.samples, None)  # those before are chosen again, to count what is left out
+        manifest = write_shards(remaining, folder, {**identity, "dropped": {source.value: drops}}, before=before)
+        return _with_card(manifest, folder, card_of_drafts)

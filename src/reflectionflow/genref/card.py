@@ -93,6 +93,35 @@ def card_of_edits(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def card_of_drafts(manifest: Mapping[str, Any]) -> str:
+    """Return the card of a build from drafts of a generator that does not paint Scenes."""
+    (source,) = manifest["asked"]
+    made = {
+        "rule": f"drafts that {manifest.get('judge', 'the judge')} refuses, each with the one it accepts whose pixels "
+        "differ least",
+        "reward": f"the worst draft of a prompt by {manifest['verifier']}, with the nearer of its two best ones",
+    }
+    lines = [
+        "---",
+        "task_categories: [image-to-image]",
+        "tags: [genref, reflection]",
+        "---",
+        f"# GenRef: {source}",
+        "",
+        f"{manifest['samples']} triplets: {made[source]}. Painted by {manifest['generator']}, seed {manifest['seed']}.",
+        "",
+        f"- **Reflections**: {manifest['teacher']} compared each pair in a drawn order, without being told which is "
+        "better; pairs where it did not prefer the enhanced one are left out.",
+        "- **Layout**: WebDataset shards as of GenRef-wds, with `provenance.json`.",
+        "- **Licence**: that of the generator's pictures and of the teacher's texts; this build adds none.",
+        "",
+        "## Left out",
+        "",
+        *_left_out(manifest["dropped"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _left_out(dropped: Mapping[str, Mapping[str, int]]) -> list[str]:
     told = [f"- {name}: {count} × {why}" for name, reasons in dropped.items() for why, count in reasons.items()]
     return told or ["Nothing."]
