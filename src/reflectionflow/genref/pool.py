@@ -81,8 +81,8 @@ class Draft:
         return _read(self.path)
 
 
-def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, seed: int) -> dict[str, list[Draft]]:
-    """Return the pictures of each prompt in their order, painted where the run does not hold them yet.
+def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, seed: int) -> list[Draft]:
+    """Return the pictures of a run in its order, painted where it does not hold them yet.
 
     Args:
         paint: Paints.
@@ -92,7 +92,7 @@ def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, se
         seed: Seed of the run.
     """
     paint(prompts, images, seed, folder)
-    found: dict[str, list[Draft]] = {prompt: [] for prompt in prompts}
+    found: list[Draft] = []
     with RunDirectory.read(folder) as run:
         for stored in run.results():
             prompt = stored.result.prompt
@@ -101,7 +101,7 @@ def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, se
                     score = None if step.verdict is None else step.verdict.score
                     path = run.image_path(step.candidate.image)
                     noise = step.candidate.recipe.seed
-                    found[prompt].append(Draft(prompt, place, step.candidate.id, noise, score, path))
+                    found.append(Draft(prompt, place, step.candidate.id, noise, score, path))
     return found
 
 
@@ -129,9 +129,8 @@ class Pool:
             images: Pictures of each prompt.
             seed: Seed of the run.
         """
-        painted = drafts(self._paint, self._folder / name, prompts, images, seed)
-        rows = [draft for some in painted.values() for draft in some]
-        pictures: dict[str, list[Picture]] = {prompt: [] for prompt in painted}
+        rows = drafts(self._paint, self._folder / name, prompts, images, seed)
+        pictures: dict[str, list[Picture]] = {prompt: [] for prompt in prompts}
         for start in range(0, len(rows), CHUNK):
             chosen = rows[start : start + CHUNK]
             seen = self._detector.detections([draft.image() for draft in chosen])

@@ -105,7 +105,10 @@ def painted(paint: Painter, folder: Path, prompts: Sequence[str], seed: int) -> 
     """
     for start in range(0, len(prompts), MOST_PROMPTS):
         some = prompts[start : start + MOST_PROMPTS]
-        yield from drafts(paint, folder / f"drafts-{start // MOST_PROMPTS}", some, IMAGES, seed).items()
+        found: dict[str, list[Draft]] = {prompt: [] for prompt in some}
+        for draft in drafts(paint, folder / f"drafts-{start // MOST_PROMPTS}", some, IMAGES, seed):
+            found[draft.prompt].append(draft)
+        yield from found.items()
 
 
 def triplets(
