@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIGS ?= configs/tuning
-GENREF ?= training/genref
+GENREF ?= $(if $(findstring smoke,$(CONFIGS)),training/smoke/genref,training/genref)
 TRIPLETS ?= 9000
 EDITS ?= 90000
 RETOUCHES ?= 20000
@@ -66,9 +66,10 @@ models: $(READY) ## Train the Scenes models from nothing (ten hours or more on t
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml
 	@$(BIN)/reflectionflow tune detector $(CONFIGS)/scenes-detector.toml
 	@$(BIN)/reflectionflow tune clip $(CONFIGS)/scenes-clip.toml
-	@$(BIN)/reflectionflow genref build --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
+	@$(BIN)/reflectionflow genref build --stack $(CONFIGS)/stacks/drafts.toml --triplets $(TRIPLETS) --seed 1 --out $(GENREF)
 	@$(BIN)/reflectionflow genref build --source editing --triplets $(EDITS) --seed 11 --out $(GENREF)-edits
-	@$(BIN)/reflectionflow genref build --source retouch --triplets $(RETOUCHES) --seed 21 --out $(GENREF)-retouches
+	@$(BIN)/reflectionflow genref build --source retouch --stack $(CONFIGS)/stacks/drafts.toml --triplets $(RETOUCHES) --seed 21 \
+		--out $(GENREF)-retouches
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes.toml --set $(SHARDS)
 	@$(BIN)/reflectionflow tune corrector $(CONFIGS)/scenes-corrector-distil.toml --set $(SHARDS)
 	@$(BIN)/reflectionflow tune reflector $(CONFIGS)/scenes-vlm.toml --set 'data.pool=["$(GENREF)","$(GENREF)-retouches"]'

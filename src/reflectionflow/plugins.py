@@ -1,7 +1,7 @@
 """How a model joins a stack: the `ModelSpec` it publishes, and finding one by name.
 
-Models are registered under the entry-point group `reflectionflow.models`; built-in models use the same group as
-everyone's. docs/plugins.md shows a whole plug-in.
+Built-in models stand in the table `BUILT_IN`, so that they are known wherever the package can be imported, installed or
+not; others are registered under the entry-point group `reflectionflow.models`. docs/plugins.md shows a whole plug-in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
@@ -20,6 +21,28 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.roles import Role
 
 ENTRY_POINTS = "reflectionflow.models"
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "flux": "flux:SPEC",
+        "scenes-flux": "flux:SCENES",
+        "flux-corrector": "corrector:SPEC",
+        "scenes-corrector": "corrector:SCENES",
+        "scenes-oracle": "detector:SCENES",
+        "scenes-teacher": "scenes_oracle:REFLECTOR",
+        "scenes-renderer": "scenes_oracle:CORRECTOR",
+        "scenes-planner": "scenes_planner:SPEC",
+        "scenes-refiner": "scenes_refiner:SPEC",
+        "scenes-parts": "scenes_parts:SPEC",
+        "scenes-clip": "clip:SCENES",
+        "clip": "clip:SPEC",
+        "qwen-vl": "qwen_vl:SPEC",
+        "scenes-vlm": "qwen_vl:SCENES_SPEC",
+        "openai-vlm": "openai_vlm:SPEC",
+        "reward": "reward:SPEC",
+        "scenes-reward": "reward:SCENES_SPEC",
+    }
+)
+"""Name of each model of this package, and where in `reflectionflow.models` its spec is."""
 
 
 class ModelOptions(BaseModel):
@@ -64,8 +87,10 @@ class ModelSpec(Generic[OptionsT]):
 
 
 def registered() -> dict[str, EntryPoint]:
-    """Return every model registered by this package and by installed plug-ins, by name."""
-    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)}
+    """Return every model of this package and of installed plug-ins, by name; a built-in one keeps its name."""
+    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    found |= {name: EntryPoint(name, f"reflectionflow.models.{spec}", ENTRY_POINTS) for name, spec in BUILT_IN.items()}
+    return dict(sorted(found.items()))
 
 
 def find_model(name: str) -> ModelSpec[Any]:

@@ -220,7 +220,7 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
             played.add(roles.Role.REFLECTOR)
         lacking = [role for role in roles.Role if role in strategy.needs - played]
         _require([] if examined.problems else [missing_role(strategy, role, str(request.stack)) for role in lacking])
-        models = stack.load(request.stack)
+        models = stack.load(request.stack, _roles_of(strategy))
     models = _used(models, strategy)
     if request.reviewer is None:
         return models
@@ -229,9 +229,14 @@ def _models(request: Request, strategy: Strategy) -> roles.Stack:
     return asking(models, request.reviewer)
 
 
+def _roles_of(strategy: Strategy) -> frozenset[roles.Role]:
+    """Return whom a strategy makes use of."""
+    return frozenset({roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs, *strategy.welcomes})
+
+
 def _used(models: roles.Stack, strategy: Strategy) -> roles.Stack:
     """Return the stack without the players a strategy makes no use of: another one of those makes no other run."""
-    used = {roles.Role.GENERATOR, roles.Role.VERIFIER, *strategy.needs, *strategy.welcomes}
+    used = _roles_of(strategy)
     unused: dict[str, Any] = {role.value: None for role in roles.Role if role not in used}
     return replace(models, **unused)
 

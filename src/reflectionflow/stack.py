@@ -15,16 +15,16 @@ A stack is one TOML file with a table for each role:
     [verifier]
     model = "scenes-clip"
 
-A model joins by a `ModelSpec`, registered under the entry-point group `reflectionflow.models` (built-in models use the
-same group) or named by its dotted path; docs/plugins.md shows one in 20 lines. Every fault of a file, of its options
-and of this machine is found before anything heavy loads, and all are reported in one `ConfigError`.
+A model joins by a `ModelSpec`: built in (`plugins.BUILT_IN`), registered under the entry-point group
+`reflectionflow.models`, or named by its dotted path; docs/plugins.md shows one in 20 lines. Every fault of a file, of
+its options and of this machine is found before anything heavy loads, and all are reported in one `ConfigError`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -62,6 +62,7 @@ __all__ = [
     "examine",
     "find_model",
     "load",
+    "load_player",
     "read",
     "registered",
     "shipped",
@@ -253,26 +254,20 @@ def describe(stack: str | Path) -> Description:
     return Description(str(stack), plan.description, plan.source, models, examined.problems)
 
 
-def load(stack: str | Path) -> roles.Stack:
+def load(stack: str | Path, wanted: Collection[Role] = tuple(Role)) -> roles.Stack:
     """Return the models of a stack, ready to search with.
 
     Args:
         stack: The name of a shipped stack, or the path of a TOML file.
+        wanted: Whom the search makes use of besides generator and verifier; nobody else is loaded, or needs to be on
+            this machine.
 
     Raises:
         ConfigError: with every fault of the file and everything missing on this machine, before anything heavy loads.
         MisuseError: if there is no such stack.
         ModelError: if a model cannot be loaded.
     """
-    examined = examine(stack)
-    plan = examined.plan
-    faults = [*examined.problems, *plan.missing()]
-    if faults:
-        raise ConfigError(plan.source, faults)
-    models = _loaded(plan)
-    problems = [fault for role, model in models.items() for fault in _contract_faults(role, model)]
-    if problems:
-        raise ConfigError(plan.source, problems)
+    plan, models = _players(stack, {*_REQUIRED, *wanted})
     generator = models[Role.GENERATOR]
     return roles.Stack(
         name=str(stack),
@@ -284,6 +279,31 @@ def load(stack: str | Path) -> roles.Stack:
         defaults=plan.defaults.over(generator.defaults),
         strategy=plan.defaults.strategy,
     )
+
+
+def load_player(stack: str | Path, role: Role) -> Any:
+    """Return the model of one role of a stack, or none where the stack has nobody for it; loads no other.
+
+    Raises:
+        ConfigError: with every fault of the file, and everything the model lacks on this machine.
+        MisuseError: if there is no such stack.
+        ModelError: if it cannot be loaded.
+    """
+    return _players(stack, (role,))[1].get(role)
+
+
+def _players(stack: str | Path, wanted: Collection[Role]) -> tuple[StackPlan, dict[Role, Any]]:
+    """Return what a stack file says, and those of its models that play the wanted roles."""
+    examined = examine(stack)
+    plan = dataclasses.replace(examined.plan, parts=tuple(part for part in examined.plan.parts if part.role in wanted))
+    faults = [*examined.problems, *plan.missing()]
+    if faults:
+        raise ConfigError(plan.source, faults)
+    models = _loaded(plan)
+    problems = [fault for role, model in models.items() for fault in _contract_faults(role, model)]
+    if problems:
+        raise ConfigError(plan.source, problems)
+    return plan, models
 
 
 def _shipped_folder() -> Path:

@@ -71,6 +71,10 @@ class Wordy(Critic):
 
 
 PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
+SMALL = ModelSpec(
+    (Role.CORRECTOR,), NoOptions,
+    lambda options: Painter(capabilities=Capabilities(corrects=True, multiple=8, smallest=16, largest=64)),
+)  # fmt: skip
 BRIGHTNESS = ModelSpec((Role.VERIFIER,), NoOptions, lambda options: Brightness())
 CRITIC = ModelSpec((Role.REFLECTOR,), CriticOptions, lambda options: Critic(enough=options.enough))
 TERSE = ModelSpec((Role.CORRECTOR,), NoOptions, lambda options: Terse())

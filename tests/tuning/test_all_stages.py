@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
+from reflectionflow.genref.shards import read_manifest
 from reflectionflow.tuning.words import load_encoder, save_encoder
+from tests.support.uninstalled import uninstalled
 
 ROOT = Path(__file__).parents[2]
 SUICIDE = """
@@ -35,6 +38,33 @@ generator.run(read_config(sys.argv[1], generator.GeneratorConfig), Reports(repor
 def tune(*arguments: str) -> None:
     done = CliRunner().invoke(app, ["tune", *arguments])
     assert done.exit_code == 0, done.output
+
+
+def stages_after(config: str) -> list[tuple[str, ...]]:
+    """Return the commands of `make models` with the smoke configurations that follow a stage's."""
+    counts = ["TRIPLETS=6", "EDITS=12", "RETOUCHES=3"]
+    dry = ["make", "-n", "models", "CONFIGS=configs/tuning/smoke", *counts]
+    told = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ")
+    lines = [shlex.split(line)[1:] for line in told.splitlines() if line.startswith(".venv/bin/reflectionflow ")]
+    place = next(number for number, line in enumerate(lines) if line[-1].endswith(config))
+    return [tuple(line) for line in lines[place + 1 :]]
+
+
+def without_what_is_trained_later(folder: Path) -> Path:
+    """Return a source folder whose package has no vision-language model, no corrector and no reward verifier."""
+    absent = shutil.ignore_patterns("vlm", "corrector", "reward", "__pycache__")
+
+    def ignored(path: str, names: list[str]) -> set[str]:
+        return absent(path, names) if path.endswith("checkpoints") else {"__pycache__"} & set(names)
+
+    package = folder / "source" / "reflectionflow"
+    shutil.copytree(ROOT / "src" / "reflectionflow", package, copy_function=os.symlink, ignore=ignored)
+    assert sorted(path.name for path in (package / "scenes" / "checkpoints").iterdir()) == [
+        "clip",
+        "detector",
+        "generator",
+    ]
+    return folder / "source"
 
 
 @pytest.mark.kill
@@ -57,12 +87,16 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     tune("generator", str(configs / "scenes-distil.toml"))
     tune("detector", str(configs / "scenes-detector.toml"))
     tune("clip", str(configs / "scenes-clip.toml"))
-    done = CliRunner().invoke(app, ["genref", "build", "--source", "editing", "--triplets", "12", "--out", "genref"])
-    assert done.exit_code == 0, done.output
-    tune("corrector", str(configs / "scenes.toml"), "--set", "data.shards=genref")
-    tune("corrector", str(configs / "scenes-corrector-distil.toml"), "--set", "data.shards=genref")
-    tune("reflector", str(configs / "scenes-vlm.toml"))
-    tune("verifier", str(configs / "scenes-reward.toml"))
+    source = without_what_is_trained_later(tmp_path)
+    commands = stages_after("scenes-clip.toml")
+    assert [command[:2] for command in commands] == [("genref", "build")] * 3 + [
+        ("tune", stage) for stage in ("corrector", "corrector", "reflector", "verifier")
+    ]
+    for command in commands:
+        done = uninstalled(tmp_path, "-m", "reflectionflow", *command, source=source)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert read_manifest(smoke / "genref")["samples"] == 6
+    assert sorted(path.name for path in (tmp_path / "training").iterdir()) == ["smoke"], "a real build is left alone"
     models = sorted(path.parent.name for path in smoke.glob("*/model"))
     assert models == [
         "clip",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from reflectionflow.roles import Generator
 
+MOST_STRETCHED = math.log(1.1)
+"""How far the aspect ratio may change without being asked for: sides are rounded to what a corrector paints."""
+
 
 def correct(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to correct.", show_default=False)],
@@ -24,6 +29,14 @@ def correct(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoiser steps.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="Guidance scale.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Pixels of the corrected picture, to which the other is stretched; absent: those of the picture, "
+            "scaled as the corrector needs them, in its own aspect ratio.",
+        ),
+    ] = None,
     stack: Annotated[str, typer.Option(help="Whose corrector paints.")] = "scenes",
     corrector: Annotated[
         Path | None,
@@ -39,9 +52,9 @@ def correct(
     painter = _corrector(stack, corrector)
     _check_words(painter, prompt, reflection)
     usual = painter.defaults
-    flawed = _read(image, usual.width, usual.height)
+    flawed = _read(image, painter, size)
     recipe = Recipe(
-        painter.name, prompt, seed, usual.width, usual.height, steps or usual.steps,
+        painter.name, prompt, seed, flawed.width, flawed.height, steps or usual.steps,
         usual.guidance if guidance is None else guidance, parent=f"pixels:{pixels_hash(flawed)}", reflection=reflection,
         settings=settings(painter.settings),
     )  # fmt: skip
@@ -69,9 +82,10 @@ def _corrector(stack: str, folder: Path | None) -> Generator:
     """
     from reflectionflow import stack as stacks
     from reflectionflow.errors import MisuseError
+    from reflectionflow.roles import Role
 
     if folder is None:
-        found = stacks.load(stack).corrector
+        found: Generator | None = stacks.load_player(stack, Role.CORRECTOR)
         if found is None:
             raise MisuseError(
                 f"the stack {stack!r} has no corrector; tune one with `reflectionflow tune corrector` and name it with "
@@ -100,18 +114,69 @@ def _check_words(painter: Generator, prompt: str, reflection: str) -> None:
         raise MisuseError(problem)
 
 
-def _read(path: Path, width: int, height: int) -> Image:
-    """Return a picture at the corrector's size, upright and RGB.
+def _read(path: Path, painter: Generator, size: str | None) -> Image:
+    """Return a picture at a size the corrector paints, upright and RGB.
 
     Raises:
-        MisuseError: if it cannot be read.
+        MisuseError: if it cannot be read, or there is no such size.
     """
     from PIL.Image import Resampling
 
     from reflectionflow.cli.pictures import read_picture
 
     picture = read_picture(path)
-    if picture.size != (width, height):
-        tell(f"The picture is {picture.width} × {picture.height}; the corrector works at {width} × {height}.")
-        picture = picture.resize((width, height), Resampling.LANCZOS)
+    wanted = size_for(picture.size, painter) if size is None else _size_named(size, painter)
+    if picture.size != wanted:
+        tell(f"The picture is {_spelled(picture.size)}; the corrector is shown it at {_spelled(wanted)}.")
+        picture = picture.resize(wanted, Resampling.LANCZOS)
     return picture
+
+
+def size_for(given: tuple[int, int], painter: Generator) -> tuple[int, int]:
+    """Return the size at which a picture is corrected: its own where that is possible, else the nearest in its shape.
+
+    A picture whose sides are too long or too short for the corrector is scaled to about as many pixels as the
+    corrector usually paints.
+
+    Args:
+        given: Width and height of the picture.
+        painter: The corrector.
+
+    Raises:
+        MisuseError: if the corrector paints no size of about the same aspect ratio.
+    """
+    from reflectionflow.errors import MisuseError
+
+    can, usual = painter.capabilities, painter.defaults
+    fits = can.smallest <= min(given) and max(given) <= can.largest
+    pixels = given[0] * given[1] if fits else usual.width * usual.height
+    sides = range(-(-can.smallest // can.multiple) * can.multiple, can.largest + 1, can.multiple)
+
+    def differs(size: tuple[int, int]) -> float:
+        """Return how unlike a size is, in its number of pixels and in its shape, where that is hardly so."""
+        stretched = abs(math.log(size[0] / size[1] * given[1] / given[0]))
+        return stretched + abs(math.log(size[0] * size[1] / pixels)) if stretched < MOST_STRETCHED else math.inf
+
+    wanted = min(product(sides, sides), key=differs)
+    if differs(wanted) == math.inf:
+        raise MisuseError(
+            f"the picture is {_spelled(given)}, and {painter.name} paints sides of {can.smallest} to {can.largest} "
+            f"pixels: crop it to another shape, or let it be stretched with --size {usual.width}x{usual.height}"
+        )
+    return wanted
+
+
+def _size_named(size: str, painter: Generator) -> tuple[int, int]:
+    from reflectionflow.cli.generate import read_size
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.runtime import size_problems
+
+    wanted = read_size(size)
+    problems = list(size_problems(*wanted, painter))
+    if problems:
+        raise MisuseError(" ".join(problems))
+    return wanted
+
+
+def _spelled(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"

@@ -131,7 +131,7 @@ def generate(
         images=images,
         seed=seed,
         stack=stack,
-        size=None if size is None else _size(size),
+        size=None if size is None else read_size(size),
         steps=steps,
         guidance=guidance,
         out=out,
@@ -160,7 +160,7 @@ def _search(request: Request, terminal: Terminal | None, *, as_json: bool, quiet
         raise typer.Exit(1)
 
 
-def _size(text: str) -> tuple[int, int]:
+def read_size(text: str) -> tuple[int, int]:
     """Return width and height in pixels, from `512`, `512x768` or `512×768`.
 
     Raises:

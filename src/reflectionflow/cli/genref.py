@@ -14,6 +14,9 @@ import typer
 from reflectionflow.cli.group import tell
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from reflectionflow.geneval import Metadata
     from reflectionflow.genref.pool import Painter
     from reflectionflow.genref.teacher_vlm import VlmTeacher
 
@@ -53,11 +56,27 @@ def build(
     ] = None,
     teacher: Annotated[
         TeacherKind,
-        typer.Option(help="With --data: vlm lets the stack's reflector write captions and comparisons."),
+        typer.Option(help="With --data and --prompts: vlm lets the stack's reflector write captions and comparisons."),
     ] = TeacherKind.NONE,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What any stack paints, with --source reward (a prompt a line) or rule (metadata of GenEval a line).",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|NAME", help="Mask2Former of --prompts --source rule; GenEval's by default."),
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(metavar="DIR|NAME", help="CLIP of --prompts --source rule; GenEval's by default.")
+    ] = None,
 ) -> None:
     """Build triplets; the same command continues an interrupted build and pays for nothing twice."""
-    if data is not None:
+    if prompts is not None:
+        _build_from_prompts(prompts, out, source, triplets, seed, stack, teacher, (detector, clip))
+    elif data is not None:
         _build_from_edits(data, out, source, triplets, seed, stack, teacher)
     else:
         _build_from_pool(out, source, triplets, seed, stack, teacher)
@@ -76,6 +95,65 @@ def _build_from_edits(
     used = _teacher(stack, out) if teacher is TeacherKind.VLM else None
     manifest = build_from_edits(data, triplets, seed, out, used, {"stack": stack if used else None})
     _told(manifest, triplets, out)
+
+
+def _build_from_prompts(
+    prompts: Path, out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind,
+    networks: tuple[str | None, str | None],
+) -> None:  # fmt: skip
+    from reflectionflow import stack as stacks
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.evaluation import geneval
+    from reflectionflow.evaluation.judges import GenevalJudge
+    from reflectionflow.genref.build import Source, build_from_drafts
+
+    if source not in (Wanted.RULE, Wanted.REWARD):
+        raise MisuseError(
+            f"--prompts gives drafts to compare, and --source is {source.value}; add --source rule or reward."
+        )
+    if teacher is TeacherKind.NONE:
+        raise MisuseError("Reflections on drafts of --prompts are written by a teacher; add --teacher vlm.")
+    asked = _read_prompts(prompts, source)
+    models = stacks.load(stack, ())
+    about = {"stack": stack, "generator": models.generator.name, "verifier": models.verifier.name}
+    judge = None
+    if source is Wanted.RULE:
+        judge = GenevalJudge(networks[0] or geneval.DETECTOR, networks[1] or geneval.CLIP)
+        about["judge"] = judge.name
+
+    def passes(pictures: Sequence[tuple[str, Image]]) -> list[bool]:
+        items = [(image, metadata) for prompt, image in pictures if (metadata := asked[prompt]) is not None]
+        return [] if judge is None else [decision.correct for decision in judge.decide(items)]
+
+    manifest = build_from_drafts(
+        {Source(source.value): triplets}, list(asked), seed, out, _painter(stack), _teacher(stack, out), passes, about
+    )
+    _told(manifest, triplets, out)
+
+
+def _read_prompts(file: Path, source: Wanted) -> dict[str, Metadata | None]:
+    """Return the prompts of a file, each once, with what GenEval's rules ask of them where they are judged by rules.
+
+    Raises:
+        MisuseError: if it cannot be read, has no prompts, or a line is no metadata where that is needed.
+    """
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.geneval import Metadata
+
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MisuseError(f"--prompts {file} cannot be read: {error}.") from error
+    if not lines:
+        raise MisuseError(f"--prompts {file} is empty; write a prompt into each line.")
+    found: dict[str, Metadata | None] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            metadata = Metadata.from_json(json.loads(line)) if line.startswith("{") or source is Wanted.RULE else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise MisuseError(f"{file}, prompt {number} is no metadata of GenEval ({error}): {line[:80]}") from error
+        found[line if metadata is None else metadata.prompt] = metadata
+    return found
 
 
 def _teacher(stack: str, out: Path) -> VlmTeacher:
@@ -99,22 +177,42 @@ def _teacher(stack: str, out: Path) -> VlmTeacher:
 
 
 def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
-    from reflectionflow import stack as stacks
     from reflectionflow.cli import progress
     from reflectionflow.errors import MisuseError
     from reflectionflow.genref.build import Source, build
 
     if teacher is not TeacherKind.NONE:
         raise MisuseError("--teacher vlm writes about real pictures; give them with --data.")
-    if stacks.load(stack).generator.capabilities.words is None:
-        raise MisuseError(
-            f"The stack {stack!r} does not paint Scenes, and triplets are built from Scenes only so far; "
-            "use --stack scenes"
-        )
     sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
+    about = _painters(stack) if set(sources) - {Source.EDITING} else {}  # rendered scenes need no model
     with progress.counted("triplets written") as report:
-        manifest = build(sources, triplets, seed, out, _painter(stack), {"stack": stack}, report)
+        manifest = build(sources, triplets, seed, out, _painter(stack), about, report)
     _told(manifest, triplets, out)
+
+
+def _painters(stack: str) -> dict[str, str]:
+    """Return who paints, scores and labels a pool; loads nobody else of the stack.
+
+    Raises:
+        MisuseError: if the stack does not paint Scenes.
+    """
+    from reflectionflow import stack as stacks
+    from reflectionflow.errors import MisuseError
+    from reflectionflow.models.detector import OracleOptions, OracleVerifier
+
+    models = stacks.load(stack, ())
+    if models.generator.capabilities.words is None:
+        raise MisuseError(
+            f"The stack {stack!r} does not paint Scenes, and its triplets need prompts of their own; "
+            "use --stack scenes, or --prompts FILE"
+        )
+    detector = OracleVerifier(OracleOptions()).name
+    return {
+        "stack": stack,
+        "generator": models.generator.name,
+        "verifier": models.verifier.name,
+        "detector": detector,
+    }
 
 
 def _told(manifest: Mapping[str, Any], triplets: int, out: Path) -> None:
@@ -147,7 +245,7 @@ def stats(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(dataclasses.asdict(found)))
         return
     typer.echo(f"{found.samples} triplets")
-    for name, count in found.subsets.items():
+    for name, count in found.sources.items():
         verbs = ", ".join(f"{number} {verb}" for verb, number in found.verbs[name].items())
         typer.echo(f"  {name:8} {count:6}  {found.edits[name]:.1f} edits each ({verbs})")
         together = ", ".join(f"{edits} in {some}" for edits, some in found.together[name].items())

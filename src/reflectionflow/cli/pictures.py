@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 
 def read_picture(path: Path) -> Image:
-    """Return a picture upright and RGB.
+    """Return a picture upright and RGB, as shards are read: transparent ones on white, 16-bit grey scaled.
 
     Raises:
         MisuseError: if it cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     from reflectionflow.errors import MisuseError
+    from reflectionflow.pictures import upright_rgb
 
     try:
         with Image.open(path) as found:
-            return ImageOps.exif_transpose(found).convert("RGB")
+            return upright_rgb(found)
     except FileNotFoundError:
         raise MisuseError(f"there is no picture {path}; correct its name") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -70,7 +71,7 @@ def models_with(stack: str, role: Role, prompt: str) -> tuple[Stack, Any]:
     examined = stacks.examine(stack)
     if not examined.problems and role not in {part.role for part in examined.plan.parts}:
         raise MisuseError(f"the stack {stack} has no {role.value}; choose a stack that has one with --stack")
-    models = stacks.load(stack)
+    models = stacks.load(stack, (role,))
     problems = list(prompt_problems(prompt, models.generator))
     if problems:
         raise MisuseError(" ".join(problems))

@@ -5,17 +5,20 @@ The pool is a run, and a teacher's answers are kept, so a killed build goes on a
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reflectionflow.genref.card import card, card_of_edits
+from reflectionflow.genref.card import card, card_of_drafts, card_of_edits
 from reflectionflow.genref.pairs import Pair
 from reflectionflow.genref.pool import Painter, Pool, prompts_a_round
-from reflectionflow.genref.shards import Triplet, require_own, sole_builder, write_shards
-from reflectionflow.genref.sources import editing, edits, retouch, rule, scored
+from reflectionflow.genref.shards import PER_SHARD, Triplet, begin, require_own, sole_builder, write_shards
+from reflectionflow.genref.sources import drafts, editing, edits, retouch, rule, scored
+from reflectionflow.runs.storage import write_atomically
 
 if TYPE_CHECKING:
     from reflectionflow.genref.teacher_vlm import VlmTeacher
@@ -71,8 +74,9 @@ def build(
     paint: Painter,
     about: Mapping[str, Any],
     report: Callable[[int, int], None] = _nobody,
+    per_shard: int = PER_SHARD,
 ) -> dict[str, Any]:
-    """Build a data set and return its manifest; the same arguments give the same bytes.
+    """Build a data set and return its manifest; the same arguments give the same bytes, and leave finished ones alone.
 
     Args:
         sources: Where pairs come from.
@@ -80,17 +84,23 @@ def build(
         seed: Of prompts, scenes and noise.
         folder: Where shards go; runs lie in its folder `runs`.
         paint: Paints the pool.
-        about: What else the manifest says, such as the stack.
+        about: What else decides the pictures, such as the stack, for the manifest.
         report: Told (written, all) triplets.
+        per_shard: Triplets of a shard.
 
     Raises:
-        MisuseError: if the folder holds shards that no build wrote, or another build has it.
+        MisuseError: if the folder holds shards that no build wrote or another one, or another process builds there.
         StorageError: if the shards cannot be written.
     """
     require_own(folder)
     with sole_builder(folder):
+        asked = shares(sources, triplets)
+        identity = {**about, "seed": seed, "asked": {source.value: count for source, count in asked.items()}}
+        before = begin(folder, identity)
+        if before.finished is not None:
+            return _as_it_is(before.finished, folder, card)
         pool = Pool(paint, folder / "runs")
-        found, dropped, asked = dict[Source, list[Pair]](), {}, shares(sources, triplets)
+        found, dropped = dict[Source, list[Pair]](), {}
         for source in asked:
             drops: Counter[str] = Counter()
             found[source] = pairs_of(source, pool, asked, seed, drops)
@@ -98,15 +108,29 @@ def build(
         numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
 
         def samples() -> Iterator[Triplet]:
-            for done, (source, number, pair) in enumerate(numbered):
+            for done, (source, number, pair) in islice(enumerate(numbered), before.samples, None):
                 report(done, len(numbered))
                 yield pair.triplet(source, number)
             report(len(numbered), len(numbered))
 
-        told = {"seed": seed, "asked": {source.value: count for source, count in asked.items()}, "dropped": dropped}
-        manifest = write_shards(samples(), folder, {**about, **told})
-        (folder / CARD).write_text(card(manifest), "utf-8")
-        return manifest
+        told = {"dropped": dropped, "sources": {source.value: _counted(some) for source, some in found.items()}}
+        return _with_card(write_shards(samples(), folder, {**identity, **told}, per_shard, before), folder, card)
+
+
+def _counted(pairs: Sequence[Pair]) -> dict[str, int]:
+    """Return how many pairs there are, and how many of them have a prompt that leaves the edit open."""
+    return {"samples": len(pairs), "open": sum(bool(pair.provenance.get("open")) for pair in pairs)}
+
+
+def _with_card(manifest: dict[str, Any], folder: Path, write: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
+    """Return the manifest of a build that just ended, after writing its card."""
+    write_atomically(folder / CARD, write(manifest).encode())
+    return manifest
+
+
+def _as_it_is(manifest: dict[str, Any], folder: Path, write: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
+    """Return the manifest of a build that had ended before; its card is written where it was killed before that."""
+    return manifest if (folder / CARD).is_file() else _with_card(manifest, folder, write)
 
 
 def build_from_edits(
@@ -123,7 +147,8 @@ def build_from_edits(
         about: What else the manifest says, such as the stack.
 
     Raises:
-        MisuseError: if there are no files, the folder holds shards that no build wrote, or another build has it.
+        MisuseError: if there are no files, the folder holds shards that no build wrote or another one, or another
+            process builds there.
         ModelError: if the teacher's endpoint refuses for good.
         StorageError: if the shards cannot be written.
     """
@@ -132,15 +157,62 @@ def build_from_edits(
     require_own(folder)
     edits.files_of(data)
     with sole_builder(folder):
-        found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
-        told = {
+        identity = {
+            **about,
             "seed": seed,
             "asked": {Source.EDITING.value: triplets},
-            "dropped": {Source.EDITING.value: drops},
-            "converted": changed,
             "data": data.name,
             "teacher": None if teacher is None else teacher.name,
         }
-        manifest = write_shards(found, folder, {**about, **told})
-        (folder / CARD).write_text(card_of_edits(manifest), "utf-8")
-        return manifest
+        before = begin(folder, identity)
+        if before.finished is not None:
+            return _as_it_is(before.finished, folder, card_of_edits)
+        found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
+        remaining = islice(found, before.samples, None)  # those before are read again, to count what is left out
+        told = {"dropped": {Source.EDITING.value: drops}, "converted": changed}
+        manifest = write_shards(remaining, folder, {**identity, **told}, before=before)
+        return _with_card(manifest, folder, card_of_edits)
+
+
+def build_from_drafts(
+    asked: Mapping[Source, int], prompts: Sequence[str], seed: int, folder: Path, paint: Painter, teacher: VlmTeacher,
+    passes: drafts.Passes, about: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Build rule or reward from drafts of any generator; return the manifest.
+
+    Args:
+        asked: The one source, rule or reward, and how many samples at most.
+        prompts: What to paint, without doubles.
+        seed: Of the noise, and of the order in which the teacher sees two pictures.
+        folder: Where shards go; runs lie in its folder `runs`.
+        paint: Paints the pool.
+        teacher: Writes GenRef-CoT.
+        passes: Decides about pictures by GenEval's rules; asked for rule alone.
+        about: What else decides the pictures, such as the stack, for the manifest.
+
+    Raises:
+        MisuseError: if the folder holds shards that no build wrote or another one, or another process builds there.
+        ModelError: if the teacher's endpoint refuses for good.
+        StorageError: if the shards cannot be written.
+    """
+    ((source, wanted),) = asked.items()
+    drops: Counter[str] = Counter()
+    require_own(folder)
+    with sole_builder(folder):
+        identity = {
+            **about,
+            "seed": seed,
+            "asked": {source.value: wanted},
+            "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
+            "teacher": teacher.name,
+        }
+        before = begin(folder, identity)
+        if before.finished is not None:
+            return _as_it_is(before.finished, folder, card_of_drafts)
+        shown = drafts.painted(paint, folder / "runs", prompts, seed)
+        rule_wanted = source is Source.RULE
+        choices = drafts.rule_choices(shown, passes, drops) if rule_wanted else drafts.reward_choices(shown, drops)
+        found = drafts.triplets(choices, wanted, seed, teacher, drops)
+        remaining = islice(found, before.samples, None)  # those before are chosen again, to count what is left out
+        manifest = write_shards(remaining, folder, {**identity, "dropped": {source.value: drops}}, before=before)
+        return _with_card(manifest, folder, card_of_drafts)

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from reflectionflow.pictures import UnknownRangeError, is_turned, upright_rgb
 from reflectionflow.prompts.vlm import JOIN
 
 GOOD = ("good_image", "edited_img", "edited_image", "enhanced_image", "target_image", "target_img")
@@ -129,7 +130,7 @@ def _of_json(raw: str, name: str) -> str:
 
 
 def picture(members: Members, names: Sequence[str], changed: Counter[str]) -> Image.Image:
-    """Return a picture, upright and RGB; transparent ones on white.
+    """Return a picture, upright and RGB (`upright_rgb`).
 
     Raises:
         BrokenSampleError: if it is missing, empty or cannot be decoded.
@@ -137,15 +138,14 @@ def picture(members: Members, names: Sequence[str], changed: Counter[str]) -> Im
     data = need(members, names)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image)
-            if image.getexif().get(0x0112, 1) != 1:
+            found = upright_rgb(image)
+            if is_turned(image):
                 changed[f"{names[0]} was turned upright"] += 1
-            if upright.mode != "RGB":
-                changed[f"{names[0]} was {upright.mode}"] += 1
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                clear = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-            return upright.convert("RGB")
+            if image.mode != "RGB":
+                changed[f"{names[0]} was {image.mode}"] += 1
+            return found
+    except UnknownRangeError as error:
+        raise BrokenSampleError(f"{names[0]}: {error}") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise BrokenSampleError(f"{names[0]} cannot be decoded") from None
 

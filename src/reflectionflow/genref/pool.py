@@ -56,6 +56,55 @@ class Picture:
         return _read(self.path)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """One painted picture, of which nothing is known but what its run says.
+
+    Attributes:
+        prompt: What it was painted for.
+        place: Its place among the pictures of the prompt.
+        candidate: Its id.
+        seed: The seed of its noise.
+        score: The run's verifier's score, none if it failed.
+        path: Its file in the run.
+    """
+
+    prompt: str
+    place: int
+    candidate: str
+    seed: int
+    score: float | None
+    path: Path
+
+    def image(self) -> Image.Image:
+        """Return its pixels, RGB."""
+        return _read(self.path)
+
+
+def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, seed: int) -> list[Draft]:
+    """Return the pictures of a run in its order, painted where it does not hold them yet.
+
+    Args:
+        paint: Paints.
+        folder: The run directory.
+        prompts: What to paint.
+        images: Pictures of each prompt.
+        seed: Seed of the run.
+    """
+    paint(prompts, images, seed, folder)
+    found: list[Draft] = []
+    with RunDirectory.read(folder) as run:
+        for stored in run.results():
+            prompt = stored.result.prompt
+            for place, step in enumerate(stored.result.steps):
+                if step.candidate is not None:
+                    score = None if step.verdict is None else step.verdict.score
+                    path = run.image_path(step.candidate.image)
+                    noise = step.candidate.recipe.seed
+                    found.append(Draft(prompt, place, step.candidate.id, noise, score, path))
+    return found
+
+
 def _read(path: Path) -> Image.Image:
     with Image.open(path) as picture:
         return picture.convert("RGB")
@@ -80,22 +129,11 @@ class Pool:
             images: Pictures of each prompt.
             seed: Seed of the run.
         """
-        folder = self._folder / name
-        self._paint(prompts, images, seed, folder)
-        rows = []
-        with RunDirectory.read(folder) as run:
-            for stored in run.results():
-                for place, step in enumerate(stored.result.steps):
-                    if step.candidate is not None:
-                        score = None if step.verdict is None else step.verdict.score
-                        rows.append((stored.result.prompt, place, step.candidate, score))
-            paths = [run.image_path(candidate.image) for _, _, candidate, _ in rows]
+        rows = drafts(self._paint, self._folder / name, prompts, images, seed)
         pictures: dict[str, list[Picture]] = {prompt: [] for prompt in prompts}
         for start in range(0, len(rows), CHUNK):
-            chosen, files = rows[start : start + CHUNK], paths[start : start + CHUNK]
-            seen = self._detector.detections([_read(file) for file in files])
-            for (prompt, place, candidate, score), file, found in zip(chosen, files, seen, strict=True):
-                graph = graph_of(found, SIDE)
-                recipe = candidate.recipe
-                pictures[prompt].append(Picture(prompt, place, candidate.id, recipe.seed, score, file, found, graph))
+            chosen = rows[start : start + CHUNK]
+            seen = self._detector.detections([draft.image() for draft in chosen])
+            for draft, found in zip(chosen, seen, strict=True):
+                pictures[draft.prompt].append(Picture(**vars(draft), found=found, graph=graph_of(found, SIDE)))
         return pictures

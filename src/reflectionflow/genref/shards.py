@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from reflectionflow.genref.members import (
     split_name,
     text,
 )
+from reflectionflow.runs.storage import write_atomically
 
 MANIFEST = "manifest.json"
 DRAFT = f"{MANIFEST}.writing"
@@ -131,56 +132,145 @@ def sole_builder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_shards(
-    triplets: Iterable[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
-) -> dict[str, Any]:
-    """Write shards, then the manifest; return it. What an earlier build left there is replaced.
+@dataclass(frozen=True)
+class Begun:
+    """What an earlier run of the same build left in a folder.
+
+    Attributes:
+        finished: Its manifest, none while something is lacking.
+        shards: The first shards, which are whole: name, number of samples, SHA-256 and samples of each subset.
+    """
+
+    finished: dict[str, Any] | None = None
+    shards: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """How many samples those shards hold."""
+        return sum(shard["samples"] for shard in self.shards)
+
+
+NOTHING = Begun()
+CALLED = {"asked": "triplets"}
+"""What people call parts of a manifest."""
+
+
+def begin(folder: Path, asked: Mapping[str, Any]) -> Begun:
+    """Begin or continue a build: what it asks for is written down, and another build's data are left as they are.
 
     Args:
-        triplets: The samples in their order; one at a time is held.
+        folder: Where shards go; the caller holds it (`sole_builder`).
+        asked: Everything that decides the shards; JSON-safe. A manifest that lacks one of its names, as those of
+            earlier versions do, is not compared by it.
+
+    Raises:
+        MisuseError: if the folder holds shards of another build, or such that no build wrote.
+        StorageError: if the folder cannot be written.
+    """
+    require_own(folder)
+    wanted = json.loads(json.dumps(asked))
+    there = next((found for name in (MANIFEST, DRAFT) if (found := _noted(folder / name))), {})
+    differing = [name for name in wanted if name in there and there[name] != wanted[name]]
+    if differing:
+        told = "; ".join(
+            f"{CALLED.get(name, name)}: {_spelled(there[name])} there, {_spelled(wanted[name])} asked for"
+            for name in differing
+        )
+        raise MisuseError(f"{folder} holds another build ({told}); choose another --out, or remove the folder.")
+    listed = there.get("shards", [])
+    whole = tuple(takewhile(lambda shard: "subsets" in shard and _is_whole(folder, shard), listed))
+    if (folder / MANIFEST).exists() and all(_is_whole(folder, shard) for shard in listed):
+        return Begun(there, whole)
+    try:
+        _note(folder / DRAFT, {**wanted, "shards": whole})
+        (folder / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"The shards cannot be written to {folder}: {error}.") from error
+    return Begun(None, whole)
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """Return what a manifest or its draft says; nothing where there is none, or it cannot be read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _note(path: Path, data: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{number} of {name}" for name, number in value.items()) or "nothing"
+    return str(value)
+
+
+def _is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
+    path = folder / shard["name"]
+    return path.is_file() and _digest(path) == str(shard["sha256"])
+
+
+def write_shards(
+    triplets: Iterable[Triplet],
+    folder: Path,
+    about: Mapping[str, Any],
+    per_shard: int = PER_SHARD,
+    before: Begun = NOTHING,
+) -> dict[str, Any]:
+    """Write shards, then the manifest; return it. A shard that is there with the same bytes stays untouched.
+
+    Args:
+        triplets: The samples in their order, without those that `before` holds; one at a time is held.
         folder: Where to write.
         about: How they were made, for the manifest; JSON-safe, and read when all samples are written.
         per_shard: Samples of a shard.
+        before: What an earlier run of the same build left (`begin`).
 
     Raises:
         MisuseError: if the folder holds shards that no build wrote, such as published ones.
         StorageError: if the folder cannot be written.
     """
     require_own(folder)
-    draft = folder / DRAFT
+    draft, asked = folder / DRAFT, _noted(folder / DRAFT)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draft.touch()  # tells that the shards are a build's, should it be killed
+        shards = list(before.shards)
+        _note(draft, {**asked, "shards": shards})  # tells that the shards are a build's, should it be killed
         (folder / MANIFEST).unlink(missing_ok=True)
-        for old in folder.glob(SHARDS):
-            old.unlink()
-        counts: Counter[str] = Counter()
-        shards: list[dict[str, Any]] = []
         remaining = iter(triplets)
         while (first := next(remaining, None)) is not None:
             chosen = chain([first], islice(remaining, per_shard - 1))
-            shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar", counts))
+            shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar"))
+            _note(draft, {**asked, "shards": shards})
+        for path in {*folder.glob(SHARDS)} - {folder / shard["name"] for shard in shards}:
+            path.unlink()
+        counts = sum((Counter(shard["subsets"]) for shard in shards), Counter[str]())
         manifest = {"format": 1, "samples": counts.total(), "subsets": dict(counts), "shards": shards, **about}
-        draft.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
+        _note(draft, manifest)
         os.replace(draft, folder / MANIFEST)
     except OSError as error:
         raise StorageError(f"The shards cannot be written to {folder}: {error}.") from error
     return manifest
 
 
-def _write_shard(triplets: Iterable[Triplet], path: Path, counts: Counter[str]) -> dict[str, Any]:
-    draft, samples = path.with_suffix(".writing"), 0
+def _write_shard(triplets: Iterable[Triplet], path: Path) -> dict[str, Any]:
+    draft, counts = path.with_suffix(".writing"), Counter[str]()
     with tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as archive:
         for triplet in triplets:
-            samples += 1
             counts[triplet.subset] += 1
             for name, data in _members(triplet):
                 entry = tarfile.TarInfo(f"{triplet.key}.{name}")
                 entry.size, entry.mtime, entry.mode = len(data), 0, 0o644
                 archive.addfile(entry, io.BytesIO(data))
     digest = _digest(draft)
-    os.replace(draft, path)
-    return {"name": path.name, "samples": samples, "sha256": digest}
+    if path.is_file() and _digest(path) == digest:
+        draft.unlink()  # who has read the shard need not read it again
+    else:
+        os.replace(draft, path)
+    return {"name": path.name, "samples": counts.total(), "sha256": digest, "subsets": dict(sorted(counts.items()))}
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""What a GenRef folder holds, in numbers: subsets, verbs, lengths, distances, and what was dropped and why."""
+"""What a GenRef folder holds, in numbers: sources, verbs, lengths, distances, and what was dropped and why.
+
+A source is a subset, of which editing is two: rendered scenes or instruction edits, and retouched pictures.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from reflectionflow.genref.shards import MANIFEST, Triplet, read_manifest, read_
 BIN = 8
 BINS = 16
 """Histograms of differences have this many bins of this width; the last one is open."""
+RETOUCH = "retouch"
 VERBS = ("add", "remove", "replace", "change", "move")
 
 
@@ -24,14 +28,15 @@ class Statistics:
     Attributes:
         samples: Readable triplets.
         subsets: How many of each subset.
-        verbs: How many edits of each verb, by subset; "other" where a reflection starts otherwise.
-        edits: Mean number of edits of a reflection, by subset.
-        together: How many reflections have 1, 2 … edits, by subset.
-        words: Mean number of words of a reflection, by subset.
-        prompts: Mean number of words of a prompt, by subset.
-        changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by subset.
-        histogram: How many triplets lie in each bin of that difference, by subset; see `BIN` and `BINS`.
-        apart: The same quantiles of the distance of the two scene graphs, for subsets whose builder told it.
+        sources: How many of each source: the same, but for retouched pictures, which are of the subset editing.
+        verbs: How many edits of each verb, by source; "other" where a reflection starts otherwise.
+        edits: Mean number of edits of a reflection, by source.
+        together: How many reflections have 1, 2 … edits, by source.
+        words: Mean number of words of a reflection, by source.
+        prompts: Mean number of words of a prompt, by source.
+        changed: Quantiles 0, ¼, ½, ¾, 1 of the root mean squared difference of the two pictures (of 255), by source.
+        histogram: How many triplets lie in each bin of that difference, by source; see `BIN` and `BINS`.
+        apart: The same quantiles of the distance of the two scene graphs, for sources whose builder told it.
         converted: Pictures that had to be converted, by what was done.
         skipped: Broken samples by reason.
         dropped: Pairs the build left out, by source and reason; empty for data of others.
@@ -39,6 +44,7 @@ class Statistics:
 
     samples: int
     subsets: dict[str, int]
+    sources: dict[str, int]
     verbs: dict[str, dict[str, int]]
     edits: dict[str, float]
     together: dict[str, dict[int, int]]
@@ -50,6 +56,11 @@ class Statistics:
     converted: dict[str, int]
     skipped: dict[str, int]
     dropped: dict[str, dict[str, int]]
+
+
+def source_of(triplet: Triplet) -> str:
+    """Return a sample's subset, or `retouch` where it is a generated picture that was retouched."""
+    return RETOUCH if "retouched" in triplet.provenance else triplet.subset
 
 
 def difference(triplet: Triplet) -> float:
@@ -79,12 +90,13 @@ def statistics(folder: Path) -> Statistics:
 
 
 def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
-    subsets: Counter[str] = Counter()
+    subsets, sources = Counter[str](), Counter[str]()
     verbs: dict[str, Counter[str]] = defaultdict(Counter)
     edits, words, prompts, changed, apart = (defaultdict[str, list[float]](list) for _ in range(5))
     for triplet in triplets:
-        name = triplet.subset
-        subsets[name] += 1
+        subsets[triplet.subset] += 1
+        name = source_of(triplet)
+        sources[name] += 1
         parts = edits_in(triplet.reflection)
         for part in parts:
             verb = part.split()[0].lower()
@@ -98,6 +110,7 @@ def _gather(triplets: Iterable[Triplet]) -> dict[str, object]:
     return {
         "samples": sum(subsets.values()),
         "subsets": dict(sorted(subsets.items())),
+        "sources": dict(sorted(sources.items())),
         "verbs": {name: dict(sorted(counts.items())) for name, counts in sorted(verbs.items())},
         **{
             what: {name: round(float(np.mean(values)), 3) for name, values in sorted(found.items())}

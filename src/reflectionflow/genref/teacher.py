@@ -1,8 +1,9 @@
 """The teacher of Scenes: reads two scene graphs and writes what a person would say to lead from one to the other.
 
 It sees what a detector sees, as a vision-language model would, and nothing of how the pictures were made. Its edits are
-short and imperative, in the order in which a person would give them, and name only what matters: for a pair about a
-prompt that is what the prompt speaks of; for an edited pair, all that changed.
+short and imperative, in the order in which a person would give them, and name only what matters: for a pair that is
+judged by rules that is what the prompt speaks of; for a pair about a scene (reward, length) and for an edited one, all
+that differs.
 """
 
 from __future__ import annotations

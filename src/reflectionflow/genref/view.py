@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reflectionflow.genref.shards import Triplet, jpeg, read_triplets, shards_of
-from reflectionflow.genref.stats import BIN, BINS, VERBS, Statistics, statistics
+from reflectionflow.genref.stats import BIN, BINS, VERBS, Statistics, source_of, statistics
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,15 +27,15 @@ class Sample:
 
 
 def page(folder: Path, each: int) -> str:
-    """Return one HTML file with its pictures inside: statistics, and the first `each` samples of every subset.
+    """Return one HTML file with its pictures inside: statistics, and the first `each` samples of every source.
 
     Raises:
         MisuseError: if there are no shards.
     """
     shown: dict[str, list[Sample]] = defaultdict(list)
     for triplet in read_triplets(shards_of(folder), Counter()):
-        if len(shown[triplet.subset]) < each:
-            shown[triplet.subset].append(_sample(triplet))
+        if len(shown[source_of(triplet)]) < each:
+            shown[source_of(triplet)].append(_sample(triplet))
     numbers = statistics(folder)
     return (
         _environment()
@@ -56,7 +56,7 @@ def figures(numbers: Statistics) -> str:
     return part.render(
         stats=numbers,
         verbs=[verb for verb in (*VERBS, "other") if verb in told],
-        most=max(numbers.subsets.values(), default=1),
+        most=max(numbers.sources.values(), default=1),
         width=BIN,
         bins=BINS,
         most_verbs=max((sum(counts.values()) for counts in numbers.verbs.values()), default=1),

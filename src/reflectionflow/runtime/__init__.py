@@ -1,7 +1,7 @@
 """The tools a search calls, and what happens below them: batching, journal, budget ledger, retries, events."""
 
 from reflectionflow.roles import Role
-from reflectionflow.runtime.checks import check_task, missing_role, prompt_problems
+from reflectionflow.runtime.checks import check_task, missing_role, prompt_problems, size_problems
 from reflectionflow.runtime.events import Event, event_json
 from reflectionflow.runtime.faults import Patience
 from reflectionflow.runtime.ledger import BudgetExhausted
@@ -27,4 +27,5 @@ __all__ = [
     "prompt_problems",
     "run_searches",
     "run_searches_async",
+    "size_problems",
 ]

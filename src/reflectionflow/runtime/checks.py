@@ -20,7 +20,7 @@ def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
     if Role.CORRECTOR in strategy.needs and stack.corrector is not None:
         painters.append(stack.corrector)
     for painter in painters:
-        problems += _size_problems(task, painter)
+        problems += size_problems(task.width, task.height, painter)
         problems += prompt_problems(task.prompt, painter)
     problems += _text_problems(task.prompt)
     return list(dict.fromkeys(problems))  # generator and corrector often agree
@@ -59,9 +59,10 @@ def missing_role(strategy: Strategy, role: Role, stack: str) -> str:
     )
 
 
-def _size_problems(task: Task, painter: Generator) -> Iterator[str]:
+def size_problems(width: int, height: int, painter: Generator) -> Iterator[str]:
+    """Return why a painter could not paint pictures of a size in pixels, one sentence each."""
     can = painter.capabilities
-    for side, pixels in (("width", task.width), ("height", task.height)):
+    for side, pixels in (("width", width), ("height", height)):
         if not can.smallest <= pixels <= can.largest:
             yield f"{painter.name} paints a {side} of {can.smallest} to {can.largest} pixels, not {pixels}."
         elif pixels % can.multiple:

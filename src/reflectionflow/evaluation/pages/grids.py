@@ -11,8 +11,6 @@ from reflectionflow.evaluation.results import About
 from reflectionflow.evaluation.statistics import Estimate, Gap
 from reflectionflow.evaluation.tables import Tables
 
-ORACLE = "Oracle: a model of the search is related to the judge, and nothing here is evidence."
-
 
 def oracle_note(related: Iterable[str]) -> str:
     """Return what tables of an oracle say, by the roles that are related to the judge; nothing where none is."""

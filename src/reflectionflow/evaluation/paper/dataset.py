@@ -10,11 +10,11 @@ ID = "figure-1"
 
 
 def dataset_grid(found: Statistics) -> Grid:
-    """Return the numbers of a data set by subset, the paper's counts below ours."""
+    """Return the numbers of a data set by source, the paper's counts below ours."""
     apart = bool(found.apart)
     rows: list[tuple[Cell, ...]] = []
     width = 6 + apart
-    for name, count in found.subsets.items():
+    for name, count in found.sources.items():
         verbs = ", ".join(f"{number:,} {verb}" for verb, number in found.verbs[name].items())
         numbers = (f"{found.prompts[name]:.1f}", f"{found.words[name]:.1f}", f"{found.edits[name]:.1f}")
         changed = f"{found.changed[name][2]:.1f}"
@@ -24,7 +24,7 @@ def dataset_grid(found: Statistics) -> Grid:
             theirs = (f"the paper: {name}", f"{published.GENREF[name]:,}", *("–",) * (width - 1))
             rows.append(tuple(Cell(text, quiet=True) for text in theirs))
     head: tuple[str, ...] = (
-        "subset",
+        "source",
         "triplets",
         "words a prompt",
         "words a reflection",
@@ -35,6 +35,6 @@ def dataset_grid(found: Statistics) -> Grid:
     notes = (
         f"{found.samples:,} triplets of flawed picture, reflection and enhanced picture. Differences are medians: of "
         "pictures the root mean squared difference, of 255; of scene graphs the distance that the builder told.",
-        "The paper's counts were read off its figure.",
+        "The paper's counts were read off its figure; retouched pictures are of its subset editing.",
     )
     return Grid(ID, "Figure 1: the data set GenRef", head, tuple(rows), notes)

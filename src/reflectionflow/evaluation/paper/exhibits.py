@@ -172,7 +172,7 @@ def _controls(material: Material, control: np.ndarray, arrays: Arrays) -> Iterat
         values = means[:, place]
         known = (
             arrays.shares(values[:, None], arrays.primary)[0],
-            *(tag_interval(values[arrays.bootstrap.rows(tag)]) for tag in tags),
+            *(tag_interval(values[arrays.bootstrap.rows(tag)], len(arrays.about.seeds)) for tag in tags),
         )
         yield Line(f"{CONTROL}, {pictures}", known)
     if FLOW in material.compared:

@@ -172,4 +172,5 @@ def _with_all_calls(done: Done, folder: Path) -> Done:
     with RunDirectory.read(folder / RUN) as run:
         spent = run.journal.seconds()
     computed = {kind: count for kind, (count, _) in spent.items()}
-    return Done(replace(done.results, computed=computed), {kind: seconds for kind, (_, seconds) in spent.items()})
+    seconds = {kind: taken for kind, (_, taken) in spent.items()}
+    return replace(done, results=replace(done.results, computed=computed), seconds=seconds)

@@ -62,7 +62,7 @@ def named(option: str, names: Sequence[str], role: Role, planned: Plan) -> tuple
 
 def _model(name: str, role: Role) -> Any:
     if name.endswith(".toml"):
-        loaded = getattr(stack.load(name), role.value)
+        loaded = stack.load_player(name, role)
         if loaded is None:
             raise MisuseError(f"the file has no table [{role.value}]; name another, or add it.")
         return loaded

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reflectionflow.evaluation.pages.figures import Chart, Curve, chart, logarithmic
-from reflectionflow.evaluation.pages.grids import ORACLE, Cell, Grid, change, number, score
+from reflectionflow.evaluation.pages.grids import Cell, Grid, change, number, oracle_note, score
 from reflectionflow.evaluation.pages.markdown import grid_lines
 from reflectionflow.evaluation.pages.writing import environment, facts, pages_of
 from reflectionflow.evaluation.paper.chains import Chains
@@ -70,8 +70,14 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
     return shown
 
 
-def grid_of(exhibit: Exhibit, *, oracle: bool) -> Grid:
-    """Return an exhibit as a table of words: a row of ours, and below it the paper's where there is one."""
+def grid_of(exhibit: Exhibit, roles: Iterable[str]) -> Grid:
+    """Return an exhibit as a table of words: a row of ours, and below it the paper's where there is one.
+
+    Args:
+        exhibit: The exhibit.
+        roles: Those whose model is related to the judge, which the title says.
+    """
+    related = tuple(roles)
     rows = []
     for line in exhibit.lines:
         if line.values:
@@ -82,7 +88,7 @@ def grid_of(exhibit: Exhibit, *, oracle: bool) -> Grid:
             known = ("–" if value is None else number(value, column.digits) for column, value in pairs)
             rows.append((Cell(_theirs(line), quiet=True), *(Cell(text, quiet=True) for text in known)))
     head = ("", *(f"{column.name} ({column.units})" for column in exhibit.columns))
-    return Grid(exhibit.id, exhibit.title, head, tuple(rows), exhibit.notes, oracle)
+    return Grid(exhibit.id, exhibit.title, head, tuple(rows), exhibit.notes, bool(related), related)
 
 
 def _theirs(line: Line) -> str:
@@ -117,11 +123,11 @@ def _facts(results: Results, told: Provenance) -> list[tuple[str, str]]:
 
 
 def _text(material: Material, shown: Sequence[Exhibit], told: Provenance) -> Iterator[str]:
-    oracle = material.results.about.oracle
+    related = material.results.about.related
     yield f"# {TITLE}"
     yield ""
-    if oracle:
-        yield f"**{ORACLE}**"
+    if related:
+        yield f"**{oracle_note(related)}**"
         yield ""
     for name, value in _facts(material.results, told):
         yield f"- {name}: {value}"
@@ -131,7 +137,7 @@ def _text(material: Material, shown: Sequence[Exhibit], told: Provenance) -> Ite
     if material.dataset is not None:
         yield from grid_lines(dataset_grid(material.dataset))
     for exhibit in shown:
-        yield from grid_lines(grid_of(exhibit, oracle=oracle))
+        yield from grid_lines(grid_of(exhibit, related))
         if exhibit.id == REFLECTIONS and material.criticised is not None:
             yield from _examples_text(material.criticised, material.results)
     if material.chains is not None and material.chains.picture:
@@ -165,12 +171,12 @@ def _chains_text(chains: Chains, results: Results) -> Iterator[str]:
 
 def _page(material: Material, shown: Sequence[Exhibit], told: Provenance, run: RunReader) -> str:
     about, chains = material.results.about, material.chains
-    parts = [(grid_of(exhibit, oracle=about.oracle), chart_of(exhibit)) for exhibit in shown]
+    parts = [(grid_of(exhibit, about.related), chart_of(exhibit)) for exhibit in shown]
     template = environment().get_template("paper.html.jinja")
     return template.render(
         about=about,
         title=TITLE,
-        oracle=ORACLE,
+        oracle=oracle_note(about.related),
         facts=_facts(material.results, told),
         reading=(OURS, THEIRS),
         left_out=material.left_out,

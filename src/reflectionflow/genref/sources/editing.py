@@ -1,7 +1,8 @@
 """Editing: exact edits of rendered scenes: the source is the flawed picture, the target the enhanced one.
 
-At full size this is instruction-edit data; on Scenes the renderer makes it. In half of the pairs the prompt leaves the
-edit open: it names only what stays, so that a corrector learns to obey the reflection and not the prompt alone.
+At full size this is instruction-edit data; on Scenes the renderer makes it. Where the prompt leaves the edit open, it
+names only what stays, so that a corrector learns to obey the reflection and not the prompt alone: in about half of the
+edits about anything, and never where a scene is repaired for its prompt, as in most pairs of large builds.
 """
 
 from __future__ import annotations

@@ -64,14 +64,15 @@ def reward_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> lis
             for scene in _scenes(seed, turn, prompts_a_round(wanted))
         }
         for prompt, pictures in pool.pictures(f"reward-{turn}", list(asked), IMAGES, seed).items():
-            pair = _best_and_worst(prompt, asked[prompt], pictures, seed, drops)
+            pair = best_and_worst(prompt, asked[prompt], pictures, seed, drops)
             found += [pair] if pair else []
     return found[:wanted]
 
 
-def _best_and_worst(
+def best_and_worst(
     prompt: str, scene: Scene, pictures: Sequence[Picture], seed: int, drops: Counter[str]
 ) -> Pair | None:
+    """Return the pair of one text; none where too few pictures have a score, or the scorers see no difference."""
     scored = [picture for picture in pictures if picture.score is not None]
     if len(scored) < 2:
         drops["too few pictures have a score"] += 1
@@ -108,11 +109,24 @@ def length_pairs(pool: Pool, wanted: int, seed: int, drops: Counter[str]) -> lis
         prompts = list(dict.fromkeys(text for texts in asked for text in texts))
         pictures = pool.pictures(f"length-{turn}", prompts, LENGTH_IMAGES, seed)
         for (short, detailed), scene in asked.items():
-            for flawed, enhanced in zip(pictures[short], pictures[detailed], strict=False):
-                gain = distance(flawed.graph, truth_of(scene)) - distance(enhanced.graph, truth_of(scene))
-                if gain < NEARER:
-                    drops["the detailed caption's picture is not clearly nearer to the scene"] += 1
-                    continue
-                pair = joined(flawed, enhanced, "length", short, _teacher(scene), seed, drops)
-                found += [pair] if pair else []
+            found += of_captions(short, scene, pictures[short], pictures[detailed], seed, drops)
     return found[:wanted]
+
+
+def of_captions(
+    short: str,
+    scene: Scene,
+    of_short: Sequence[Picture],
+    of_detailed: Sequence[Picture],
+    seed: int,
+    drops: Counter[str],
+) -> list[Pair]:
+    """Return the pairs of one scene: each picture of its short caption with one that is nearer to it."""
+    truth, found = truth_of(scene), []
+    for flawed, enhanced in zip(of_short, of_detailed, strict=False):
+        if distance(flawed.graph, truth) - distance(enhanced.graph, truth) < NEARER:
+            drops["the detailed caption's picture is not clearly nearer to the scene"] += 1
+            continue
+        pair = joined(flawed, enhanced, "length", short, _teacher(scene), seed, drops)
+        found += [pair] if pair else []
+    return found
