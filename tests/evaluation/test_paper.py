@@ -260,7 +260,7 @@ def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):
     text, page = ((tmp_path / name).read_text() for name in ("paper.md", "paper.html"))
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert len(titles) >= 4
-    assert all(title.endswith("(oracle)") for title in titles)
+    assert all(title.endswith("(oracle: verifier)") for title in titles)
     assert page.count("<table>") == page.count('<li class="warn">Oracle: ')
     assert "| dark (oracle) |" in text
 
