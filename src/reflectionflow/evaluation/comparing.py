@@ -190,16 +190,7 @@ def _common_methods(first: Path, one: Results, second: Path, other: Results) -> 
 
 
 def _compare(first: Side, second: Side) -> Comparison:
-    for side in (first, second):
-        known = [method.name for method in side.results.about.methods]
-        if side.method not in known:
-            raise MisuseError(f"{side.folder} has no method {side.method}; it has {', '.join(known)}.")
-    items = [item for item in first.results.prompts if item in set(second.results.prompts)]
-    seeds = tuple(seed for seed in first.results.about.seeds if seed in second.results.about.seeds)
-    budgets = tuple(size for size in first.results.about.budgets if size in second.results.about.budgets)
-    for what, found in (("prompt", items), ("seed", seeds), ("budget", budgets)):
-        if not found:
-            raise MisuseError(f"{first.folder} and {second.folder} have no {what} in common; nothing can be paired.")
+    items, seeds, budgets = _common(first, second)
     tables = [_outcomes(side, items, seeds) for side in (first, second)]
     right = [
         np.array(
@@ -245,6 +236,25 @@ def _compare(first: Side, second: Side) -> Comparison:
         disagreements=_disagreements(items, seeds, budgets[-1], tables),
         settings=_settings(first, second),
     )
+
+
+def _common(first: Side, second: Side) -> tuple[list[Metadata], tuple[int, ...], tuple[int, ...]]:
+    """Return the prompts, seeds and budgets that two evaluations share.
+
+    Raises:
+        MisuseError: if one has not the method, or they share none of one kind.
+    """
+    for side in (first, second):
+        known = [method.name for method in side.results.about.methods]
+        if side.method not in known:
+            raise MisuseError(f"{side.folder} has no method {side.method}; it has {', '.join(known)}.")
+    items = [item for item in first.results.prompts if item in set(second.results.prompts)]
+    seeds = tuple(seed for seed in first.results.about.seeds if seed in second.results.about.seeds)
+    budgets = tuple(size for size in first.results.about.budgets if size in second.results.about.budgets)
+    for what, found in (("prompt", items), ("seed", seeds), ("budget", budgets)):
+        if not found:
+            raise MisuseError(f"{first.folder} and {second.folder} have no {what} in common; nothing can be paired.")
+    return items, seeds, budgets
 
 
 Table = dict[tuple[int, int, int], Outcome]
