@@ -28,6 +28,7 @@ from reflectionflow.prompts.correction import fitted
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
+from reflectionflow.tuning.corrector_base import base_pipeline
 from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.pair_latents import KNOWN, Remembered, cached
 from reflectionflow.tuning.reports import ENCODED, READ, Reports
@@ -189,7 +190,7 @@ def test_levels_are_pure_noise_as_often_as_asked_and_else_inside():
 
 def test_training_sees_the_levels_that_are_drawn(base, shards, tmp_path):
     asked = config(tmp_path, base, shards, 1, flow={"pure": 0.999})
-    program = corrector.CorrectorProgram(asked, corrector._pipe(asked), corpus(shards, asked), torch.device("cpu"))
+    program = corrector.CorrectorProgram(asked, base_pipeline(asked), corpus(shards, asked), torch.device("cpu"))
     seen, trained = [], program.modules
 
     def recording(noisy, level, *rest):

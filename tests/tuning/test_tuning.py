@@ -12,7 +12,8 @@ from reflectionflow.scenes.world import Priors
 from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier, words
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
-from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
+from reflectionflow.tuning.loop import learning_rate, step_rng
+from reflectionflow.tuning.states import latest_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tuning"
 KINDS = {

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.errors import MisuseError
 from reflectionflow.genref.index import Index
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
-from reflectionflow.models.corrector import WORDS
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
-from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.world import CANVAS
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
+from reflectionflow.tuning.config import Section, StageConfig
+from reflectionflow.tuning.corrector_base import base_pipeline, narrow, own_words
+from reflectionflow.tuning.corrector_modules import conditioned, frozen_teacher, spare_the_untaught
 from reflectionflow.tuning.corrector_saving import save, save_control
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
@@ -43,7 +42,6 @@ from reflectionflow.tuning.triplets import (
     readable_triplets,
 )
 from reflectionflow.tuning.vae import save_rows, to_tensor
-from reflectionflow.tuning.words import load_encoder_like
 
 if TYPE_CHECKING:
     import torch
@@ -122,11 +120,9 @@ class FlowSection(Section):
         return torch.where(torch.rand(count, device=device) < self.pure, 1.0, level)
 
 
-class CorrectorConfig(Section):
+class CorrectorConfig(StageConfig):
     """A configuration of `reflectionflow tune corrector`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     base: BaseSection
     data: TripletSection
     condition: ConditionSection | Literal["none"] = ConditionSection()
@@ -198,11 +194,16 @@ class CorrectorProgram:
                 target_modules=config.lora.targets,
             )  # fmt: skip
             pipe.transformer.add_adapter(lora)
+            for part in pipe.transformer.parameters():
+                if part.requires_grad:  # whatever precision the base is in
+                    part.data = part.data.float()
         else:
             pipe.transformer.requires_grad_(True)
         if config.base.checkpointing:
             pipe.transformer.enable_gradient_checkpointing()
         self.modules = conditioned(pipe.transformer, config.layout)
+        if self.options is not None and self.options.lora is LoraTokens.CONDITION:
+            spare_the_untaught(self.modules)
         self.teacher: Callable[..., tuple[torch.Tensor, Any]] | None = None
 
     def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -295,11 +296,11 @@ class CorrectorProgram:
             self.pipe.condition_options = self.options
             given["condition_image"] = [triplet.bad.resize((size, size)) for triplet in shown]
         self.pipe.set_progress_bar_config(disable=True)
-        with torch.no_grad():
+        device = next(self.pipe.transformer.parameters()).device
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=narrow(self.config)):
             items = [self.data.item(entry, rng, padding)[0] for entry in entries]
             torch.manual_seed(5)
             batch = self.data.collate(items, padding) | {"cut": torch.tensor(0)}
-            device = next(self.pipe.transformer.parameters()).device
             loss, rest = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
@@ -341,7 +342,7 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
         index = _index(config, told)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
-    pipe = _pipe(config)
+    pipe = base_pipeline(config)
     if config.layout:
         read_after(pipe.transformer, config.layout)
     frozen = None if config.distil is None else frozen_teacher(pipe.transformer, Path(config.distil.teacher))
@@ -363,7 +364,7 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if frozen is not None:
         frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step, {"base.checkpoint": name})
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
@@ -388,52 +389,6 @@ def _index(config: CorrectorConfig, told: Reports) -> Index:
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
     return index
-
-
-def _pipe(config: CorrectorConfig) -> Any:
-    """Return the base's pipeline, ready to be tuned.
-
-    Raises:
-        CheckpointError: if it cannot be read, or what training starts with.
-    """
-    import torch
-
-    folder = Path(config.base.checkpoint)
-    try:
-        with quiet("transformers", "diffusers"):  # they warn when they are imported, too
-            from diffusers import FluxPipeline
-
-            from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
-
-            kind = FluxPipeline if config.condition == "none" else FluxReflectionPipeline
-            pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
-    if processes().device.type == "cpu":
-        # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
-        with quiet("diffusers"):
-            pipe.transformer.set_attention_backend("_native_math")
-    if (first := _start(config)) is not None:
-        begin_with(pipe.transformer, first)
-    if (own := own_words(config)) is not None:
-        words = load_encoder_like(own, pipe.text_encoder_2)
-        with quiet("transformers", "diffusers"):
-            pipe.register_modules(text_encoder_2=words)
-    return pipe
-
-
-def _start(config: CorrectorConfig) -> Path | None:
-    """Return the folder of what training starts with, none for the base itself."""
-    first = config.base.start or (config.distil.teacher if config.distil else None)
-    return None if first is None else Path(first)
-
-
-def own_words(config: CorrectorConfig) -> Path | None:
-    """Return the folder of the T5 that the corrector reads with, none for the base's."""
-    if config.base.words is not None:
-        return Path(config.base.words)
-    first = _start(config)
-    return first if first is not None and (first / WORDS).is_dir() else None
 
 
 def _looking(config: CorrectorConfig) -> Looking | None:
