@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from reflectionflow.cli import app
+from reflectionflow.errors import MisuseError
 from reflectionflow.genref.build import Source, build
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.config import read_config
@@ -91,6 +95,30 @@ def test_a_lora_on_a_base_in_bf16_resumes_as_if_it_were_never_interrupted(base, 
     assert {tensor.dtype for tensor in (*saved.values(), *average)} == {torch.float32}
 
 
+def test_a_checkpoint_with_the_base_and_without_a_record_goes_on(base, shards, tmp_path):
+    """As earlier versions left them."""
+    tuned(tmp_path, base, shards, 2)
+    expected = tuned(shutil.copytree(tmp_path, tmp_path / "new"), base, shards, 3)
+    asked = read_config(CONFIG, corrector.CorrectorConfig, changes(tmp_path, base, shards, 3))
+    program = corrector.CorrectorProgram(asked, corrector.base_pipeline(asked), None, torch.device("cpu"))
+    step = tmp_path / "state" / "step-2"
+    trained = torch.load(step / "pytorch_model.bin", weights_only=True)
+    torch.save(program.modules.state_dict() | trained, step / "pytorch_model.bin")
+    (step / "config.json").unlink()
+    assert tuned(tmp_path, base, shards, 3) == expected
+    assert losses(tmp_path, 3) == losses(tmp_path / "new", 3)
+
+
+def test_a_checkpoint_of_another_base_or_lora_is_refused(base, shards, tmp_path):
+    tuned(tmp_path, base, shards, 2)
+    other = tiny_generator(tmp_path / "other", seed=5)
+    with pytest.raises(MisuseError, match=r'base.checkpoint = "scenes-flux@\w+" \(now .*, lora.alpha = .*\(now 8'):
+        tuned(tmp_path, other, shards, 4, "lora.alpha=8.0")
+    elsewhere = shutil.copytree(base, tmp_path / "elsewhere")
+    tuned(tmp_path, elsewhere, shards, 3)
+    assert len(losses(tmp_path, 3)) == 3, "the same base in another folder"
+
+
 def test_the_base_of_a_lora_in_bf16_is_in_bf16_and_others_in_full_precision(base, shards, tmp_path):
     def precisions(*more):
         asked = read_config(CONFIG, corrector.CorrectorConfig, changes(tmp_path, base, shards, 1, *more))
@@ -105,3 +133,53 @@ def test_the_base_of_a_lora_in_bf16_is_in_bf16_and_others_in_full_precision(base
     assert precisions('run.precision="no"') == ({full}, {full}, full, full)
     adamw = ("optimiser.method=adamw", "optimiser.learning_rate=1e-3")
     assert precisions("lora.rank=0", *adamw) == (set(), {full}, full, full)
+
+
+STACK = """
+name = "tiny-flux-vlm"
+description = "What flux-dev-vlm is, tiny and judged by an oracle."
+[generator]
+model = "flux"
+checkpoint = "{base}"
+device = "cpu"
+[corrector]
+model = "flux-corrector"
+checkpoint = "{base}"
+corrector = "{lora}"
+device = "cpu"
+[verifier]
+model = "scenes-oracle"
+[reflector]
+model = "scenes-teacher"
+"""
+
+
+def test_the_configuration_of_flux_dev_tunes_a_lora_that_a_stack_searches_with(base, shards, tmp_path, monkeypatch):
+    """The LoRA is read as the published one is: without a manifest, by the release's settings."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    asked = changes(tmp_path, base, shards, 2)
+    told = call("tune", "corrector", CONFIG, *(word for change in asked for word in ("--set", change)))
+    assert "Drawn: editing 100 %. Not drawn: general (no samples)" in told
+    saved = load_file(tmp_path / "model" / LORA)
+    assert {tensor.shape[0] for name, tensor in saved.items() if "lora_A" in name} == {32}
+    (tmp_path / "published").mkdir()
+    shutil.copy(tmp_path / "model" / LORA, tmp_path / "published")
+    (tmp_path / "tiny.toml").write_text(STACK.format(base=base, lora=tmp_path / "published"))
+    Image.new("RGB", (128, 128), "lightblue").save("flawed.png")
+    prompt = "a photo of a red star"
+    call(
+        "correct", "flawed.png", "--prompt", prompt, "--reflection", "add a red star in the middle", "--out",
+        "better.png", "--steps", 1, "--stack", "tiny.toml",
+    )  # fmt: skip
+    with Image.open("better.png") as better:
+        assert better.size == (128, 128)
+    asked = ["--strategy", "reflection", "--images", 3, "--drafts", 1, "--steps", 1]
+    call("generate", prompt, "--stack", "tiny.toml", *asked, "--out", "run")
+    journal = "".join(path.read_text() for path in (tmp_path / "run").glob("*.jsonl"))
+    assert "published@" in journal, "corrections by the LoRA"

@@ -39,6 +39,9 @@ from reflectionflow.tuning.triplets import (
     TripletData,
     TripletSection,
     Unsaid,
+    all_triplets,
+    drawn,
+    intact,
     readable_triplets,
 )
 from reflectionflow.tuning.vae import save_rows, to_tensor
@@ -204,6 +207,7 @@ class CorrectorProgram:
         self.modules = conditioned(pipe.transformer, config.layout)
         if self.options is not None and self.options.lora is LoraTokens.CONDITION:
             spare_the_untaught(self.modules)
+        self.lost = torch.zeros(2, dtype=torch.int64, device=device)
         self.teacher: Callable[..., tuple[torch.Tensor, Any]] | None = None
 
     def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -249,6 +253,7 @@ class CorrectorProgram:
             weights = change_weights(clean, condition.tokens, self.config.flow.changed)
             errors = errors * torch.where(batch["blind"].view(-1, 1), 1.0, weights)
         error = errors.mean()
+        self.lost += torch.stack([batch["cut"], batch["unreadable"]])
         numbers = {"edits cut off": batch["cut"].float()}
         if self.config.layout is None:
             return error, numbers
@@ -285,7 +290,7 @@ class CorrectorProgram:
         """
         import torch
 
-        entries = [entry for some in self.data.held_out.values() for entry in some[:3]]
+        entries = [entry for some in self.data.held_out.values() for entry in intact(some, 3)]
         if not entries:
             return {}
         rng = np.random.default_rng(99)
@@ -300,7 +305,7 @@ class CorrectorProgram:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=narrow(self.config)):
             items = [self.data.item(entry, rng, padding)[0] for entry in entries]
             torch.manual_seed(5)
-            batch = self.data.collate(items, padding) | {"cut": torch.tensor(0)}
+            batch = self.data.collate(items, padding) | {name: torch.tensor(0) for name in ("cut", "unreadable")}
             loss, rest = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
@@ -338,8 +343,7 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    with main_process_first():  # the others find what it remembers
-        index = _index(config, told)
+    index = _index(config, told)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
     pipe = base_pipeline(config)
@@ -365,6 +369,7 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
         frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
     train(program, config, told.step, {"base.checkpoint": name})
+    _say_lost(program, config.data.paddings[-1], told)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
@@ -376,19 +381,36 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
 
 
 def _index(config: CorrectorConfig, told: Reports) -> Index:
-    """Return the samples that can be read, and say what is left out.
+    """Return the samples, and say what is drawn and what is left out; broken ones are, where all are encoded first.
 
     Raises:
-        MisuseError: if there are none, or the mixture names others.
+        MisuseError: if there are none, the mixture names others, or draws none of them.
     """
     section = config.data
-    index = readable_triplets(section.shards, Path(config.run.state), told)
+    if section.cache:
+        with main_process_first():  # the others find what it remembers
+            index = readable_triplets(section.shards, Path(config.run.state), told)
+    else:
+        index = all_triplets(section.shards, told)
     strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
+    told.say(drawn(section, index, config.run.steps))
     return index
+
+
+def _say_lost(program: CorrectorProgram, longest: int, told: Reports) -> None:
+    """Say how many edits were cut off and how many samples could not be read, on all processes together."""
+    from accelerate.utils import reduce
+
+    counts: Any = reduce(program.lost, "sum")
+    cut, unreadable = (int(count) for count in counts)
+    if cut:
+        told.say(f"{cut} edits were cut off since this start, because they did not fit in {longest} tokens.")
+    if unreadable:
+        told.say(f"{unreadable} draws met samples that cannot be read; `reflectionflow genref check` names them.")
 
 
 def _looking(config: CorrectorConfig) -> Looking | None:

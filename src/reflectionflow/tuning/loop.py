@@ -184,6 +184,7 @@ def train(
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import set_seed
     from diffusers.training_utils import EMAModel
 
@@ -192,6 +193,7 @@ def train(
         torch.set_num_threads(run.threads)
     state = Path(run.state)
     processes()
+    AcceleratorState._reset_state()  # a training before it in this process may have had another precision
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
     save_trained_alone(accelerator)
     pieces = accelerator.num_processes * run.accumulate
