@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 
 from reflectionflow.models.condition.options import (
     RELEASE,
@@ -189,14 +192,34 @@ def test_positions_of_the_release_stand_left_of_the_picture_and_aligned_ones_on_
     assert aligned[-1].tolist() == [1, 62.5, 62.5]
 
 
+WIDTH = 3072
+DOUBLE = {
+    "norm1.linear": (WIDTH, 6 * WIDTH), "attn.to_q": (WIDTH, WIDTH), "attn.to_k": (WIDTH, WIDTH),
+    "attn.to_v": (WIDTH, WIDTH), "attn.to_out.0": (WIDTH, WIDTH), "ff.net.2": (4 * WIDTH, WIDTH),
+}  # fmt: skip
+SINGLE = {
+    "norm.linear": (WIDTH, 3 * WIDTH), "proj_mlp": (WIDTH, 4 * WIDTH), "proj_out": (5 * WIDTH, WIDTH),
+    "attn.to_q": (WIDTH, WIDTH), "attn.to_k": (WIDTH, WIDTH), "attn.to_v": (WIDTH, WIDTH),
+}  # fmt: skip
+
+
+def published(rank=32):
+    """Return the 686 tensors of the published FLUX-Corrector: 343 layers, from their inputs to their outputs."""
+    layers = {"x_embedder": (64, WIDTH)}
+    layers |= {f"transformer_blocks.{n}.{name}": shape for n in range(19) for name, shape in DOUBLE.items()}
+    layers |= {f"single_transformer_blocks.{n}.{name}": shape for n in range(38) for name, shape in SINGLE.items()}
+    assert len(layers) == 343
+    sides = {f"transformer.{name}.lora_A.weight": (rank, given) for name, (given, _) in layers.items()}
+    return sides | {f"transformer.{name}.lora_B.weight": (found, rank) for name, (_, found) in layers.items()}
+
+
 def test_the_lora_of_flux_dev_has_the_modules_and_shapes_of_the_published_corrector():
     with torch.device("meta"):
         model = FluxTransformer2DModel(guidance_embeds=True)
         model.add_adapter(LoraConfig(r=32, lora_alpha=32, target_modules=TARGETS))
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if "lora_A" in name}
-    assert len(shapes) == 343
-    count = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
-    assert count == 115_902_464
+    saved = get_peft_model_state_dict(model)
+    assert {f"transformer.{name}": tuple(tensor.shape) for name, tensor in saved.items()} == published()
+    assert sum(tensor.numel() for tensor in saved.values()) == 115_902_464
 
 
 def test_nothing_but_a_flux_transformer_is_adopted():
@@ -211,3 +234,17 @@ def test_the_whole_forward_is_one_graph(options):
     expected = call(model, given, told)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     assert torch.allclose(call(compiled, given, told), expected, atol=1e-6)
+
+
+def test_the_forward_with_remembered_keys_and_values_is_one_graph_and_so_is_the_one_that_remembers():
+    model = ConditionedFluxTransformer.adopt(with_lora(plain()))
+    given, told = inputs(), condition(ConditionOptions(), 1)
+    expected = call(model, given, told)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        known = model.remember(told)
+    assert torch.allclose(call(compiled, given, known), expected, atol=1e-6)
+    filled = replace(told, memory=[])
+    for _ in range(3):
+        assert torch.allclose(call(compiled, given, filled), expected, atol=1e-6)
+        assert len(filled.memory) == 4

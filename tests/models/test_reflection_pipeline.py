@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import FluxPipeline
 from peft import LoraConfig
 from PIL import Image
@@ -69,6 +70,44 @@ def test_a_wrong_number_of_pictures_and_sizes_that_do_not_divide_are_refused(pip
         painted(pipe, [PROMPT] * 2, (1, 2), condition_image=[picture(1)] * 3)
     with pytest.raises(ValueError, match="do not divide by 32"):
         pipe(PROMPT, height=48, width=64, condition_image=picture(1))
+
+
+@pytest.mark.parametrize("attention", Attention)
+def test_it_paints_the_same_while_its_transformer_is_away_between_steps(folder, pipe, attention):
+    """Offloading brings the weights to the device for `forward` and for nothing else."""
+    pipe.condition_options = ConditionOptions(attention)
+    expected = painted(pipe, condition_image=picture(1))
+    away = FluxReflectionPipeline.from_pretrained(folder, dtype=torch.float32)
+    away.set_progress_bar_config(disable=True)
+    away.condition_options = ConditionOptions(attention)
+    whole = ["ConditionedFluxTransformer"]
+    cpu_offload(away.transformer, execution_device=torch.device("cpu"), preload_module_classes=whole)
+    assert {part.device.type for part in away.transformer.parameters()} == {"meta"}
+    assert np.allclose(painted(away, condition_image=picture(1)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", Attention)
+def test_a_callback_sees_every_step_and_may_stop(pipe, attention):
+    pipe.condition_options = ConditionOptions(attention)
+    seen = []
+
+    def stopping(own, step, time, given):
+        seen.append((step, given["latents"].shape[0]))
+        own._interrupt = step == 1
+        return given
+
+    painted(pipe, condition_image=picture(1), callback_on_step_end=stopping)
+    assert seen == [(0, 1), (1, 1)]
+
+
+def test_several_pictures_go_with_embedded_prompts(pipe):
+    prompts, parents = [PROMPT, "a photo of a blue moon"], [picture(1), picture(2)]
+    expected = painted(pipe, prompts, (1, 2), condition_image=parents)
+    words, pooled, _ = pipe.encode_prompt(prompts, None, max_sequence_length=32)
+    known = {"prompt_embeds": words, "pooled_prompt_embeds": pooled}
+    assert np.allclose(painted(pipe, None, (1, 2), condition_image=parents, **known), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="3 condition images for 2 prompts"):
+        painted(pipe, None, (1, 2), condition_image=[picture(1)] * 3, **known)
 
 
 def test_a_saved_lora_carries_the_names_of_diffusers_and_loads_again(folder, pipe, tmp_path):

@@ -20,6 +20,7 @@ from reflectionflow.models.condition.transformer import CONDITION, WATCH, Condit
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
 from reflectionflow.scenes.words import OBJECTS
 from reflectionflow.tuning import corrector
+from reflectionflow.tuning.corrector_base import base_pipeline
 from reflectionflow.tuning.corrector_modules import begin_with, conditioned
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss
@@ -222,7 +223,7 @@ def test_the_loss_counts_the_errors_by_what_differs(base, shards, tmp_path):  # 
         data={"drop_image": 0.0},
     )  # fmt: skip
     data = TripletData(asked.data, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 1))
-    program = corrector.CorrectorProgram(asked, corrector._pipe(asked), data, torch.device("cpu"))
+    program = corrector.CorrectorProgram(asked, base_pipeline(asked), data, torch.device("cpu"))
     batch, seen = data.batch(0, step_rng(1, 0), 2), []
 
     def nothing(noisy, *_):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
 import tomllib
@@ -28,6 +29,7 @@ from reflectionflow.prompts.correction import fitted
 from reflectionflow.roles import PaintRequest
 from reflectionflow.scenes.tokenizers import clip_tokenizer, t5_tokenizer
 from reflectionflow.tuning import corrector
+from reflectionflow.tuning.corrector_base import base_pipeline
 from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.pair_latents import KNOWN, Remembered, cached
 from reflectionflow.tuning.reports import ENCODED, READ, Reports
@@ -36,6 +38,7 @@ from reflectionflow.tuning.triplets import (
     Pixels,
     TripletData,
     TripletSection,
+    drawn,
     mixture,
     readable_triplets,
     same_crop,
@@ -137,6 +140,64 @@ def test_the_mixture_goes_from_the_published_first_to_the_published_last_weights
     assert mixture(section, 7000) == pytest.approx({name: last for name, (_, last) in PUBLISHED.items()})
 
 
+def test_it_is_told_which_subsets_are_drawn_how_often_and_which_are_not(tmp_path):
+    index = several(tmp_path, names=("rule", "editing", "cot"))
+    write_shards(
+        [Triplet("g", *[Image.new("RGB", (64, 64))] * 2, "x y z", "a star", "general", {})], tmp_path / "g", {}
+    )
+    index = index_of([*shards_of(tmp_path), *shards_of(tmp_path / "g")])
+    section = TripletSection(shards="", size=64, warmup=100, keep_out=1)
+    assert drawn(section, index, 101) == (
+        "Drawn: rule 13 % at first and 100 % in the end, editing 88 % at first and 0 % in the end. Not drawn: "
+        "length (no samples), general (no more than the 1 that validation sees), cot (no weight in data.mixture)."
+    )
+    assert drawn(section.model_copy(update={"mixture": {"cot": (1, 1)}}), index, 9).startswith("Drawn: cot 100 %. Not")
+
+
+def test_a_mixture_that_draws_nothing_that_is_there_is_refused(base, shards, tmp_path):
+    """It was drawn from all subsets alike, without a word."""
+    with pytest.raises(MisuseError, match=r"draws nothing that is there at step 0: it gives no weight to editing"):
+        corrector.run(config(tmp_path, base, shards, 2, data={"mixture": {"rule": [1, 1]}}))
+    with pytest.raises(MisuseError, match=r"at step 9: it gives no weight to editing"):
+        corrector.run(config(tmp_path, base, shards, 10, data={"warmup": 5}))
+    with pytest.raises(MisuseError, match=r"any subset of more than data.keep_out samples"):
+        corrector.run(config(tmp_path, base, shards, 2, data={"keep_out": 15}))
+
+
+def test_a_broken_sample_is_drawn_again_and_counted(base, shards, tmp_path):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    entries = index_of(shards_of(folder)).subsets["editing"]
+    data = bytearray(entries[0].shard.read_bytes())
+    for entry in (*entries[:6], entries[-2]):
+        offset = next(offset for name, offset, _ in entry.members if name == "bad_image.jpg")
+        data[offset : offset + 200] = bytes(200)
+    entries[0].shard.write_bytes(bytes(data))
+    said = []
+    corrector.run(config(tmp_path, base, folder, 4, data={"keep_out": 3}), Reports(say=said.append))
+    assert len(losses(tmp_path, 4)) == 4
+    drawn_first, told = said
+    assert drawn_first.startswith("Drawn: editing 100 %")
+    assert "draws met samples that cannot be read; `reflectionflow genref check` names them." in told
+    for entry in entries:
+        offset = next(offset for name, offset, _ in entry.members if name == "bad_image.jpg")
+        data[offset : offset + 200] = bytes(200)
+    entries[0].shard.write_bytes(bytes(data))
+    with pytest.raises(MisuseError, match="one after the other cannot be read"):
+        corrector.run(config(tmp_path / "all", base, folder, 4))
+
+
+def test_edits_that_are_cut_off_are_counted_in_the_end(base, tmp_path):
+    shards, said = several_at_once(tmp_path / "shards"), []
+    corrector.run(config(tmp_path, base, shards, 2, data={"paddings": [24]}), Reports(say=said.append))
+    assert re.fullmatch(
+        r"[1-9]\d* edits were cut off since this start, because they did not fit in 24 tokens\.", said[-1]
+    )
+    said.clear()
+    corrector.run(config(tmp_path / "long", base, shards, 2, data={"paddings": [128]}), Reports(say=said.append))
+    assert not any("cut off" in sentence for sentence in said)
+
+
 def test_drops_are_the_published_ones(tmp_path):
     section = TripletSection(shards="", size=64)
     index = several(tmp_path)
@@ -189,7 +250,7 @@ def test_levels_are_pure_noise_as_often_as_asked_and_else_inside():
 
 def test_training_sees_the_levels_that_are_drawn(base, shards, tmp_path):
     asked = config(tmp_path, base, shards, 1, flow={"pure": 0.999})
-    program = corrector.CorrectorProgram(asked, corrector._pipe(asked), corpus(shards, asked), torch.device("cpu"))
+    program = corrector.CorrectorProgram(asked, base_pipeline(asked), corpus(shards, asked), torch.device("cpu"))
     seen, trained = [], program.modules
 
     def recording(noisy, level, *rest):
@@ -397,7 +458,7 @@ def test_pictures_that_would_be_cropped_are_not_encoded_before(base, tmp_path):
     picture = Image.new("RGB", (160, 128), "red")
     write_shards([Triplet("0", picture, picture, "add a red star", "a star", "rule", {})] * 3, tmp_path / "wide", {})
     with pytest.raises(MisuseError, match="cache = false"):
-        corrector.run(config(tmp_path, base, tmp_path / "wide", 2, data={"cache": True}))
+        corrector.run(config(tmp_path, base, tmp_path / "wide", 2, data={"cache": True, "keep_out": 0}))
 
 
 def test_batches_of_short_texts_hold_short_texts_only(base, shards):

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reflectionflow.errors import CheckpointError, ConfigError
+from reflectionflow.errors import CheckpointError, ConfigError, MisuseError
 from reflectionflow.scenes.world import Priors
 from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier, words
 from reflectionflow.tuning.config import OptimiserSection, read_config
 from reflectionflow.tuning.latents import latents_of
-from reflectionflow.tuning.loop import latest_checkpoint, learning_rate, step_rng
+from reflectionflow.tuning.loop import learning_rate, step_rng
+from reflectionflow.tuning.states import latest_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tuning"
 KINDS = {
@@ -205,6 +206,41 @@ def test_a_damaged_checkpoint_is_refused_by_name(trained, tmp_path):
     (again / "state" / "step-4" / "ema.pt").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="step-4"):
         vae.run(vae_config(again, 6))
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_with_every_value_that_differs(trained, tmp_path):
+    asked = vae_config(tmp_path, 6)
+    shutil.copytree(trained / "state", tmp_path / "state")
+    optimiser = asked.optimiser.model_copy(update={"beta2": 0.95, "ema": 0.5})
+    other = asked.model_copy(
+        update={"run": asked.run.model_copy(update={"batch": 2, "seed": 9}), "optimiser": optimiser}
+    )
+    with pytest.raises(MisuseError) as caught:
+        vae.run(other)
+    told = str(caught.value)
+    for value in ("run.batch = 4 (now 2)", "run.seed = its default (now 9)", "optimiser.ema = its default (now 0.5)"):
+        assert value in told
+    assert "optimiser.beta2 = its default (now 0.95)" in told
+    assert "learning_rate" not in told
+    assert "put these values back to go on, or give another run.state" in told
+
+
+def test_what_says_how_long_how_fast_and_where_may_change(trained, tmp_path):
+    asked = vae_config(tmp_path, 6)
+    shutil.copytree(trained / "state", tmp_path / "state")
+    more = {"checkpoint_every": 3, "sample_every": 50, "log_every": 1, "threads": 1, "compile": False}
+    run = asked.run.model_copy(update=more)
+    slower = asked.optimiser.model_copy(update={"learning_rate": 1e-4, "clip": 0.5, "warmup": 1, "final": 0.5})
+    vae.run(asked.model_copy(update={"run": run, "optimiser": slower}))
+    assert losses(tmp_path, 6)[:4] == losses(trained, 4)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_configuration_goes_on(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "state" / "step-4")
+    (tmp_path / "again" / "state" / "step-2" / "config.json").unlink()
+    vae.run(vae_config(tmp_path / "again", 4))
+    assert losses(tmp_path / "again", 4) == losses(trained, 4)
 
 
 def test_every_step_and_process_draws_other_data():

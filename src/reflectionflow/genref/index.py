@@ -52,13 +52,25 @@ class Index:
         return sum(len(entries) for entries in self.subsets.values())
 
 
-def index_of(shards: Sequence[Path]) -> Index:
+def _nobody(_done: int, _count: int) -> None:
+    """Tell nobody."""
+
+
+def index_of(shards: Sequence[Path], report: Callable[[int, int], None] = _nobody) -> Index:
     """Read the headers of all shards.
+
+    Args:
+        shards: Some may hold no sample.
+        report: Told (done, all) after each shard.
 
     Raises:
         MisuseError: if a shard cannot be read, or there is no sample.
     """
-    index = _by_subset(entry for shard in shards for entry in _entries(shard))
+    entries: list[Entry] = []
+    for number, shard in enumerate(shards, 1):
+        entries += _entries(shard)
+        report(number, len(shards))
+    index = _by_subset(entries)
     if not len(index):
         raise MisuseError(f"There is no sample in {', '.join(map(str, shards)) or 'no shards at all'}.")
     return index
@@ -107,7 +119,7 @@ def state_of(shard: Path) -> str:
 
 def readable(
     shards: Sequence[Path], broken: Counter[str], kept: Path | None = None,
-    report: Callable[[int, int], None] = lambda done, count: None,
+    report: Callable[[int, int], None] = _nobody,
 ) -> Index:  # fmt: skip
     """Return the samples that can be read; each is read once to find out.
 

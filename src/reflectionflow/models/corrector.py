@@ -19,6 +19,7 @@ from reflectionflow.models.fingerprint import identity
 from reflectionflow.models.flux import SHIPPED, FluxGenerator, FluxOptions, text_length
 from reflectionflow.models.flux import _needs as flux_needs
 from reflectionflow.models.loading import quiet
+from reflectionflow.models.lora import files_misfit, misfit
 from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.prompts.correction import Spelling, clip_text, correction_text, fitted
@@ -167,6 +168,7 @@ class FluxCorrector(FluxGenerator):
                     )
                     pipe.register_modules(transformer=tuned)
                 else:
+                    self._check(pipe)
                     pipe.load_lora_weights(self._corrector, local_files_only=True)
                     pipe.set_adapters(pipe.get_active_adapters(), adapter_weights=self._scale)
                 if (self._corrector / WORDS).is_dir():
@@ -180,6 +182,19 @@ class FluxCorrector(FluxGenerator):
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(self._device)
 
+    def _check(self, pipe: Any) -> None:
+        """Refuse a LoRA that diffusers would load in part or not at all, which it says in a warning alone.
+
+        Raises:
+            CheckpointError: if a layer or a shape is not the base's.
+        """
+        found = pipe.lora_state_dict(self._corrector, local_files_only=True)
+        shapes, base = (
+            {name: value.shape for name, value in some.items()} for some in (found, pipe.transformer.state_dict())
+        )
+        if (fault := misfit(shapes, base)) is not None:
+            raise CheckpointError(f"The LoRA in {self._corrector} {fault}; give the base that it was tuned on.")
+
 
 def _options(data: Mapping[str, Any]) -> ConditionOptions:
     return ConditionOptions(
@@ -190,12 +205,23 @@ def _options(data: Mapping[str, Any]) -> ConditionOptions:
 def _needs(options: CorrectorOptions) -> list[str]:
     found = flux_needs(options)
     if options.corrector is None:
-        return found + hub.missing(options.corrector_hub or "", options.corrector_revision, hub.LORA_INDEXES)
-    if (options.corrector / FILE).exists():
+        found += hub.missing(options.corrector_hub or "", options.corrector_revision, hub.LORA_INDEXES)
+    elif (options.corrector / FILE).exists():
         return found + problems(options.corrector)
-    if not list(options.corrector.glob("*.safetensors")):
+    elif not list(options.corrector.glob("*.safetensors")):
         found.append(f"{options.corrector} holds no LoRA (*.safetensors); give the folder of a corrector")
-    return found
+    return found or _fits(options)
+
+
+def _fits(options: CorrectorOptions) -> list[str]:
+    """Return why a LoRA that says nothing of its base does not belong to the one that is given; else nothing."""
+    base = hub.folder_of(options.checkpoint, options.hub, options.revision)
+    lora = hub.folder_of(options.corrector, options.corrector_hub, options.corrector_revision, hub.LORA_INDEXES)
+    try:
+        fault = files_misfit(lora, base)
+    except CheckpointError as error:
+        return [str(error).removesuffix(".")]
+    return [f"the LoRA in {lora} {fault}; give the base that it was tuned on, or another LoRA"] if fault else []
 
 
 SPEC = ModelSpec(

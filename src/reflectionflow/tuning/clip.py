@@ -35,7 +35,7 @@ from reflectionflow.tuning.clip_data import (
     roughen,
     training_scene,
 )
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.loop import is_main_process, train
 from reflectionflow.tuning.metrics import judged
 from reflectionflow.tuning.reports import NOBODY, Reports
@@ -63,11 +63,9 @@ class ClipSection(Section):
     patches: float = Field(default=0.5, ge=0, description="Weight of the loss that asks what covers each patch.")
 
 
-class ClipConfig(Section):
+class ClipConfig(StageConfig):
     """A configuration of `reflectionflow tune clip`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     clip: ClipSection
     pictures: PictureSection = PictureSection()
 
@@ -244,7 +242,7 @@ def run(config: ClipConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     program = ClipProgram(config)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

@@ -53,6 +53,13 @@ class OptimiserSection(Section):
     ema: float = Field(default=0.999, ge=0, lt=1, description="Decay of the averaged weights.")
 
 
+class StageConfig(Section):
+    """What the configuration of every stage holds."""
+
+    run: RunSection
+    optimiser: OptimiserSection
+
+
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 

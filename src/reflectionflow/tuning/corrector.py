@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from reflectionflow.errors import CheckpointError, MisuseError
+from reflectionflow.errors import MisuseError
 from reflectionflow.genref.index import Index
 from reflectionflow.models.condition.options import Attention, ConditionOptions, LoraTokens, Positions, condition_ids
-from reflectionflow.models.corrector import WORDS
 from reflectionflow.models.detector import OracleOptions, OracleVerifier
-from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.world import CANVAS
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
-from reflectionflow.tuning.corrector_modules import begin_with, conditioned, frozen_teacher
+from reflectionflow.tuning.config import Section, StageConfig
+from reflectionflow.tuning.corrector_base import base_pipeline, narrow, own_words
+from reflectionflow.tuning.corrector_modules import conditioned, frozen_teacher, spare_the_untaught
 from reflectionflow.tuning.corrector_saving import save, save_control
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.layout import LayoutSection, detected_layouts, layout_loss, read_after
@@ -40,10 +39,12 @@ from reflectionflow.tuning.triplets import (
     TripletData,
     TripletSection,
     Unsaid,
+    all_triplets,
+    drawn,
+    intact,
     readable_triplets,
 )
 from reflectionflow.tuning.vae import save_rows, to_tensor
-from reflectionflow.tuning.words import load_encoder_like
 
 if TYPE_CHECKING:
     import torch
@@ -122,11 +123,9 @@ class FlowSection(Section):
         return torch.where(torch.rand(count, device=device) < self.pure, 1.0, level)
 
 
-class CorrectorConfig(Section):
+class CorrectorConfig(StageConfig):
     """A configuration of `reflectionflow tune corrector`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     base: BaseSection
     data: TripletSection
     condition: ConditionSection | Literal["none"] = ConditionSection()
@@ -198,11 +197,17 @@ class CorrectorProgram:
                 target_modules=config.lora.targets,
             )  # fmt: skip
             pipe.transformer.add_adapter(lora)
+            for part in pipe.transformer.parameters():
+                if part.requires_grad:  # whatever precision the base is in
+                    part.data = part.data.float()
         else:
             pipe.transformer.requires_grad_(True)
         if config.base.checkpointing:
             pipe.transformer.enable_gradient_checkpointing()
         self.modules = conditioned(pipe.transformer, config.layout)
+        if self.options is not None and self.options.lora is LoraTokens.CONDITION:
+            spare_the_untaught(self.modules)
+        self.lost = torch.zeros(2, dtype=torch.int64, device=device)
         self.teacher: Callable[..., tuple[torch.Tensor, Any]] | None = None
 
     def _latents(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -248,6 +253,7 @@ class CorrectorProgram:
             weights = change_weights(clean, condition.tokens, self.config.flow.changed)
             errors = errors * torch.where(batch["blind"].view(-1, 1), 1.0, weights)
         error = errors.mean()
+        self.lost += torch.stack([batch["cut"], batch["unreadable"]])
         numbers = {"edits cut off": batch["cut"].float()}
         if self.config.layout is None:
             return error, numbers
@@ -284,7 +290,7 @@ class CorrectorProgram:
         """
         import torch
 
-        entries = [entry for some in self.data.held_out.values() for entry in some[:3]]
+        entries = [entry for some in self.data.held_out.values() for entry in intact(some, 3)]
         if not entries:
             return {}
         rng = np.random.default_rng(99)
@@ -295,11 +301,11 @@ class CorrectorProgram:
             self.pipe.condition_options = self.options
             given["condition_image"] = [triplet.bad.resize((size, size)) for triplet in shown]
         self.pipe.set_progress_bar_config(disable=True)
-        with torch.no_grad():
+        device = next(self.pipe.transformer.parameters()).device
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=narrow(self.config)):
             items = [self.data.item(entry, rng, padding)[0] for entry in entries]
             torch.manual_seed(5)
-            batch = self.data.collate(items, padding) | {"cut": torch.tensor(0)}
-            device = next(self.pipe.transformer.parameters()).device
+            batch = self.data.collate(items, padding) | {name: torch.tensor(0) for name in ("cut", "unreadable")}
             loss, rest = self.loss(step, {name: tensor.to(device) for name, tensor in batch.items()})
             painted = self.pipe(
                 [item.prompt for item in items], prompt_2=[item.text or item.prompt for item in items],
@@ -337,11 +343,10 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    with main_process_first():  # the others find what it remembers
-        index = _index(config, told)
+    index = _index(config, told)
     options = _options(config)
     # All that may be refused is read before the pictures are encoded.
-    pipe = _pipe(config)
+    pipe = base_pipeline(config)
     if config.layout:
         read_after(pipe.transformer, config.layout)
     frozen = None if config.distil is None else frozen_teacher(pipe.transformer, Path(config.distil.teacher))
@@ -363,7 +368,8 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if frozen is not None:
         frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step, {"base.checkpoint": name})
+    _say_lost(program, config.data.paddings[-1], told)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")
@@ -375,65 +381,36 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
 
 
 def _index(config: CorrectorConfig, told: Reports) -> Index:
-    """Return the samples that can be read, and say what is left out.
+    """Return the samples, and say what is drawn and what is left out; broken ones are, where all are encoded first.
 
     Raises:
-        MisuseError: if there are none, or the mixture names others.
+        MisuseError: if there are none, the mixture names others, or draws none of them.
     """
     section = config.data
-    index = readable_triplets(section.shards, Path(config.run.state), told)
+    if section.cache:
+        with main_process_first():  # the others find what it remembers
+            index = readable_triplets(section.shards, Path(config.run.state), told)
+    else:
+        index = all_triplets(section.shards, told)
     strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(
             f"data.mixture names {', '.join(strange)}, but the shards hold {', '.join(index.subsets)}; correct it."
         )
+    told.say(drawn(section, index, config.run.steps))
     return index
 
 
-def _pipe(config: CorrectorConfig) -> Any:
-    """Return the base's pipeline, ready to be tuned.
+def _say_lost(program: CorrectorProgram, longest: int, told: Reports) -> None:
+    """Say how many edits were cut off and how many samples could not be read, on all processes together."""
+    from accelerate.utils import reduce
 
-    Raises:
-        CheckpointError: if it cannot be read, or what training starts with.
-    """
-    import torch
-
-    folder = Path(config.base.checkpoint)
-    try:
-        with quiet("transformers", "diffusers"):  # they warn when they are imported, too
-            from diffusers import FluxPipeline
-
-            from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
-
-            kind = FluxPipeline if config.condition == "none" else FluxReflectionPipeline
-            pipe = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds no complete FluxPipeline ({error}).") from error
-    if processes().device.type == "cpu":
-        # The fused attention's backward pass in bf16 takes four times as long on a CPU as plain matrix products.
-        with quiet("diffusers"):
-            pipe.transformer.set_attention_backend("_native_math")
-    if (first := _start(config)) is not None:
-        begin_with(pipe.transformer, first)
-    if (own := own_words(config)) is not None:
-        words = load_encoder_like(own, pipe.text_encoder_2)
-        with quiet("transformers", "diffusers"):
-            pipe.register_modules(text_encoder_2=words)
-    return pipe
-
-
-def _start(config: CorrectorConfig) -> Path | None:
-    """Return the folder of what training starts with, none for the base itself."""
-    first = config.base.start or (config.distil.teacher if config.distil else None)
-    return None if first is None else Path(first)
-
-
-def own_words(config: CorrectorConfig) -> Path | None:
-    """Return the folder of the T5 that the corrector reads with, none for the base's."""
-    if config.base.words is not None:
-        return Path(config.base.words)
-    first = _start(config)
-    return first if first is not None and (first / WORDS).is_dir() else None
+    counts: Any = reduce(program.lost, "sum")
+    cut, unreadable = (int(count) for count in counts)
+    if cut:
+        told.say(f"{cut} edits were cut off since this start, because they did not fit in {longest} tokens.")
+    if unreadable:
+        told.say(f"{unreadable} draws met samples that cannot be read; `reflectionflow genref check` names them.")
 
 
 def _looking(config: CorrectorConfig) -> Looking | None:

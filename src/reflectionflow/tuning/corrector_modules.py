@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from reflectionflow.models.condition.transformer import Condition
+
+LAST = r"transformer\.single_transformer_blocks\.{}\.(proj_mlp|proj_out|attn\.to_q)\."
+"""The layers of the last block that condition tokens go through for nothing."""
 
 
 def conditioned(transformer: Any, section: LayoutSection | None = None) -> torch.nn.Module:
@@ -54,6 +58,20 @@ def conditioned(transformer: Any, section: LayoutSection | None = None) -> torch
             return velocity, None if section is None else self.head(seen.pop())
 
     return Corrector()
+
+
+def spare_the_untaught(modules: Any) -> None:
+    """Tell `DistributedDataParallel` not to wait for gradients that never come, where a LoRA is on the condition alone.
+
+    What the last block makes of the condition is read by nobody; it gives keys and values, that is all. The LoRA of its
+    queries and its feed-forward stays as it began, and is saved all the same, as the published one is.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    last = re.compile(LAST.format(len(modules.transformer.single_transformer_blocks) - 1))
+    untaught = [name for name, part in modules.named_parameters() if part.requires_grad and last.match(name)]
+    ignoring: Any = DistributedDataParallel
+    ignoring._set_params_and_buffers_to_ignore_for_model(modules, untaught)
 
 
 def begin_with(transformer: Any, folder: Path) -> None:

@@ -58,9 +58,12 @@ def save(pipe: Any, config: CorrectorConfig, options: ConditionOptions, base: st
 
 
 def _differ(first: Any, second: Any) -> bool:
-    """Return whether two encoders of one shape have other weights: a generator's before its distillation has not."""
-    own = first.state_dict()
-    return any(not value.equal(own[name].to(value)) for name, value in second.state_dict().items())
+    """Return whether two encoders of one shape have other weights: a generator's before its distillation has not.
+
+    They are compared in the precision of the first.
+    """
+    other = second.state_dict()
+    return any(not value.equal(other[name].to(value)) for name, value in first.state_dict().items())
 
 
 def save_control(pipe: Any, config: CorrectorConfig) -> None:

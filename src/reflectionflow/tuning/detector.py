@@ -24,7 +24,7 @@ from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import COLORS, OBJECTS
 from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
 from reflectionflow.tuning.clip_data import PictureSection, crowded_scene, pictures_of, roughen
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.loop import is_main_process, main_process_first, train
 from reflectionflow.tuning.repaint import Repainted, RepaintSection, repainted
 from reflectionflow.tuning.reports import NOBODY, PREPARED, Reports
@@ -47,11 +47,9 @@ class DetectorSection(Section):
     depth: int = Field(default=3, gt=0)
 
 
-class DetectorConfig(Section):
+class DetectorConfig(StageConfig):
     """A configuration of `reflectionflow tune detector`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     detector: DetectorSection = DetectorSection()
     pictures: PictureSection = PictureSection()
     repaint: RepaintSection | None = None
@@ -183,7 +181,7 @@ def run(config: DetectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
             else None
         )
     program = DetectorProgram(config, known)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

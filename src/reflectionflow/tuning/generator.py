@@ -24,7 +24,7 @@ from reflectionflow.scenes.captions import CaptionMix, draw_caption
 from reflectionflow.scenes.splits import held_out_relations
 from reflectionflow.scenes.words import known_words
 from reflectionflow.scenes.world import CANVAS, Priors, Scene
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.guiding import DistilSection, guided
 from reflectionflow.tuning.latents import latents_of, training_scene
 from reflectionflow.tuning.layout import LayoutSection, layout, layout_loss, watched
@@ -116,11 +116,9 @@ class DataSection(Section):
         return torch.where(torch.rand(count, device=device) < self.scheduled, steps, level)
 
 
-class GeneratorConfig(Section):
+class GeneratorConfig(StageConfig):
     """A configuration of `reflectionflow tune generator`; with [distil] it is the second stage."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     transformer: TransformerSection
     data: DataSection
     layout: LayoutSection | None = None
@@ -460,7 +458,7 @@ def run(config: GeneratorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if frozen is not None or config.transformer.texts == "frozen":
         for name in ("text_encoder", "text_encoder_2"):
             parts[name].requires_grad_(False)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

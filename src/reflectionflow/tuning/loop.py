@@ -10,26 +10,27 @@ import json
 import math
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from reflectionflow.errors import CheckpointError, MisuseError
-from reflectionflow.tuning.config import OptimiserSection, RunSection
+from reflectionflow.errors import MisuseError
+from reflectionflow.tuning.config import OptimiserSection, RunSection, StageConfig
 from reflectionflow.tuning.reports import Progress
+from reflectionflow.tuning.states import described, resume, save, save_trained_alone
 
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
-CHECKPOINT = re.compile(r"^step-(\d+)$")
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Data(Protocol):
@@ -126,12 +127,6 @@ def main_process_first() -> Iterator[None]:
         yield
 
 
-def latest_checkpoint(state: Path) -> Path | None:
-    """Return the checkpoint with the largest step number (numbers compared as numbers), or none."""
-    found = [(int(match.group(1)), entry) for entry in state.glob("step-*") if (match := CHECKPOINT.match(entry.name))]
-    return max(found)[1] if found else None
-
-
 def _optimisers(modules: torch.nn.Module, section: OptimiserSection) -> list[torch.optim.Optimizer]:
     """Return AdamW, and with `method = "muon"` also Muon for the matrices inside blocks (names with a layer number)."""
     import torch
@@ -165,62 +160,42 @@ def _prodigy(groups: list[dict[str, Any]], section: OptimiserSection) -> torch.o
     return found
 
 
-def _save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]) -> None:
-    """Write a checkpoint beside its final name, then rename: a killed save leaves the one before."""
-    import torch
-
-    final, draft = state / f"step-{step}", state / f"writing-{step}"
-    if accelerator.is_main_process:
-        shutil.rmtree(draft, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(draft), safe_serialization=False)  # two names may share a tensor (T5's embedding)
-    if not accelerator.is_main_process:
-        return
-    torch.save(ema.state_dict(), draft / "ema.pt")
-    (draft / "losses.json").write_text(json.dumps(losses), "utf-8")
-    os.replace(draft, final)
-    for entry in sorted(state.glob("step-*"), key=lambda item: int(item.name.split("-")[1]))[:-2]:
-        shutil.rmtree(entry)
-
-
-def _resume(accelerator: Any, ema: Any, state: Path) -> tuple[int, list[float]]:
-    """Load the latest checkpoint, if any; return the next step and the losses so far."""
-    import torch
-
-    found = latest_checkpoint(state)
-    if found is None:
-        return 0, []
-    try:
-        accelerator.load_state(str(found))
-        ema.load_state_dict(torch.load(found / "ema.pt", weights_only=True))
-        losses = json.loads((found / "losses.json").read_text("utf-8"))
-    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
-        raise CheckpointError(f"The checkpoint {found} cannot be resumed ({error}); delete it to go on.") from error
-    return int(found.name.split("-")[1]), losses
-
-
 def train(
-    program: Program, run: RunSection, optimiser_section: OptimiserSection, report: Callable[[Progress], None]
+    program: Program, config: StageConfig, report: Callable[[Progress], None], known: Mapping[str, str] = NOTHING
 ) -> list[float]:
     """Train a program to its end, resuming from the latest checkpoint in `run.state`.
+
+    A training goes on with the configuration that it began with, but for what `states.FREE` names. Contents of folders
+    are not compared; how many processes share a batch is not either, though other numbers draw other data.
+
+    Args:
+        program: What is trained.
+        config: The configuration, of which a checkpoint keeps a record.
+        report: Told how far it is.
+        known: What the record says in place of values of the configuration, by "table.key".
 
     Returns:
         The loss of every step, resumed ones included. On return the program's modules hold the averaged weights.
 
     Raises:
         CheckpointError: if a checkpoint is damaged or of another model.
-        MisuseError: if the batch does not divide over the processes, or the loss stops being a number.
+        MisuseError: if the batch does not divide over the processes, the loss stops being a number, or the checkpoint
+            was trained with another configuration.
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import set_seed
     from diffusers.training_utils import EMAModel
 
+    run, optimiser_section, record = config.run, config.optimiser, described(config, known)
     if run.threads:
         torch.set_num_threads(run.threads)
     state = Path(run.state)
     processes()
+    AcceleratorState._reset_state()  # a training before it in this process may have had another precision
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
+    save_trained_alone(accelerator)
     pieces = accelerator.num_processes * run.accumulate
     if run.batch % pieces:
         raise MisuseError(
@@ -238,7 +213,7 @@ def train(
     weights = [p for p in raw.parameters() if p.requires_grad]
     ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
-    start, losses = _resume(accelerator, ema, state)
+    start, losses = resume(accelerator, ema, state, record)
     log = _Log(accelerator, run, losses, report)
     prepared = batches(program.data, run, start, accelerator.process_index, share)
     for step in range(start, run.steps):
@@ -254,7 +229,7 @@ def train(
         done = step + 1
         if done % run.checkpoint_every == 0 or done == run.steps:
             log.flush()
-            _save(accelerator, ema, state, done, losses)
+            save(accelerator, ema, state, done, losses, record)
         if done % run.sample_every == 0 or done == run.steps:
             _validate(program, raw, accelerator, ema, weights, done, state)
     ema.copy_to(weights)

@@ -21,7 +21,7 @@ from reflectionflow.models.qwen_vl import own_identity
 from reflectionflow.models.vision_language import VisionLanguage, load
 from reflectionflow.prompts.vlm import WORDINGS, Wording
 from reflectionflow.scenes.splits import Split
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
 from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.repaint import repainted
@@ -73,11 +73,9 @@ class LoraSection(CorrectorLora):
     targets: str = Field(default=TARGETS, description="Pattern of the names of the layers that get one.")
 
 
-class VlmConfig(Section):
+class VlmConfig(StageConfig):
     """A configuration of `reflectionflow tune reflector`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     shape: ShapeSection | None = None
     base: TunedSection | None = None
     lora: LoraSection = LoraSection()
@@ -282,7 +280,7 @@ def run(config: VlmConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if processes().device.type == "cpu":
         vl.model.set_attn_implementation(EAGER)
     program = VlmProgram(config, vl, sources)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.index import Entry, Index, readable
+from reflectionflow.genref.index import Entry, Index, index_of, readable
+from reflectionflow.genref.members import BrokenSampleError
 from reflectionflow.genref.shards import Triplet, shards_of
 from reflectionflow.prompts.correction import fitted
 from reflectionflow.tuning.config import Section
@@ -31,7 +32,7 @@ PUBLISHED = {
     "editing": (0.7, 0.0),
 }
 PATIENCE = 30
-"""Draws for a batch of short texts before a text is cut."""
+"""Draws for a short text before one is cut, and for a sample that can be read."""
 LENGTHS = 17
 """Seed of the lengths."""
 
@@ -87,8 +88,39 @@ def mixture(section: TripletSection, step: int) -> dict[str, float]:
     """Return the weights of the subsets at a step: a pure function of it, whatever the number of processes."""
     done = 1.0 if section.warmup == 0 else min(1.0, step / section.warmup)
     weights = {name: first + (last - first) * done for name, (first, last) in section.mixture.items()}
-    total = sum(weights.values())
+    total = sum(weights.values()) or 1.0
     return {name: weight / total for name, weight in weights.items()}
+
+
+def drawn(section: TripletSection, index: Index, steps: int) -> str:
+    """Return which subsets are drawn how often, and which are left out and why.
+
+    Raises:
+        MisuseError: if nothing can be drawn at some step.
+    """
+    seen = [name for name, entries in index.subsets.items() if len(entries) > section.keep_out]
+    shares = []
+    for step in (0, steps - 1):
+        weights = {name: weight for name, weight in mixture(section, step).items() if name in seen}
+        if sum(weights.values()) <= 0:
+            raise MisuseError(
+                f"data.mixture draws nothing that is there at step {step}: it gives no weight to "
+                f"{', '.join(seen) or 'any subset of more than data.keep_out samples'}; change it."
+            )
+        shares.append({name: weight / sum(weights.values()) for name, weight in weights.items()})
+    first, last = shares
+    often = [f"{name} {_percent(first[name], last[name])}" for name in first if first[name] or last[name]]
+    absent = [f"{name} (no samples)" for name in section.mixture if name not in index.subsets]
+    kept = [f"{name} (no more than the {section.keep_out} that validation sees)"
+            for name in index.subsets if name not in seen]  # fmt: skip
+    unwanted = [f"{name} (no weight in data.mixture)" for name in seen if not first.get(name) and not last.get(name)]
+    left = absent + kept + unwanted
+    return f"Drawn: {', '.join(often)}." + (f" Not drawn: {', '.join(left)}." if left else "")
+
+
+def _percent(first: float, last: float) -> str:
+    before, after = f"{100 * first:.0f} %", f"{100 * last:.0f} %"
+    return before if before == after else f"{before} at first and {after} in the end"
 
 
 @dataclass(frozen=True)
@@ -196,38 +228,52 @@ class TripletData:
         self.held_out = {n: e[max(0, len(e) - held) :] for n, e in index.subsets.items() if held}
 
     def subset(self, step: int, rng: np.random.Generator) -> str:
-        """Draw a subset by the mixture, among those that are there."""
+        """Draw a subset by the mixture, among those that are there; `drawn` says whether there is one."""
         weights = {name: weight for name, weight in mixture(self._section, step).items() if name in self._seen}
         names, values = list(weights), np.asarray(list(weights.values()))
-        if not names or values.sum() <= 0:
-            names, values = list(self._seen), np.ones(len(self._seen))
         return names[int(rng.choice(len(names), p=values / values.sum()))]
 
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
-        """Return what `collate` does and how many edits were "cut" off.
+        """Return what `collate` does, how many edits were "cut" off, and how many draws were "unreadable".
 
         Processes draw the same length at a step: all would wait for one whose texts are long.
         """
         paddings = self._section.paddings
         short = np.random.default_rng([LENGTHS, step]).random() < self._section.short
         padding = paddings[0] if short else paddings[-1]
-        items, cut = [], 0
-        for _ in range(share):
-            item, lost = self._fitting(self.subset(step, rng), padding, rng)
-            items.append(item)
-            cut += lost
+        counts = Counter({"cut": 0, "unreadable": 0})
+        items = [self._fitting(self.subset(step, rng), padding, rng, counts) for _ in range(share)]
         longest = max(len(self._t5(item.text).input_ids) for item in items)
         holds = next((size for size in paddings if size >= longest), padding)
-        return self.collate(items, holds) | {"cut": _tensor(cut)}
+        return self.collate(items, holds) | {name: _tensor(count) for name, count in counts.items()}
 
-    def _fitting(self, subset: str, padding: int, rng: np.random.Generator) -> tuple[Shown, int]:
+    def _fitting(self, subset: str, padding: int, rng: np.random.Generator, counts: Counter[str]) -> Shown:
         """Draw items of a subset until the text of one fits the padding, or patience ends and it loses edits."""
         entries = self._seen[subset]
         for _ in range(PATIENCE):
-            item, lost = self.item(self._drawn(entries, rng), rng, padding)
+            item, lost = self._readable(entries, padding, rng, counts)
             if not lost or padding == self._section.paddings[-1]:
                 break
-        return item, lost
+        counts["cut"] += lost
+        return item
+
+    def _readable(
+        self, entries: Sequence[Entry], padding: int, rng: np.random.Generator, counts: Counter[str]
+    ) -> tuple[Shown, int]:
+        """Draw an item; in place of a sample that cannot be read another one.
+
+        Raises:
+            MisuseError: if none of many can be read.
+        """
+        for _ in range(PATIENCE):
+            try:
+                return self.item(self._drawn(entries, rng), rng, padding)
+            except BrokenSampleError:
+                counts["unreadable"] += 1
+        raise MisuseError(
+            f"{PATIENCE} samples one after the other cannot be read; `reflectionflow genref check` tells what is wrong "
+            f"with {', '.join(self._section.shards)}."
+        )
 
     def _drawn(self, entries: Sequence[Entry], rng: np.random.Generator) -> Entry:
         """Draw an entry, those whose reflection begins with a weighted word as often as is asked."""
@@ -276,6 +322,31 @@ def _tensor(value: Any) -> torch.Tensor:
     import torch
 
     return torch.as_tensor(value)
+
+
+def all_triplets(folders: Sequence[str], told: Reports) -> Index:
+    """Return the samples of data sets by the headers of their shards alone; some may turn out to be broken.
+
+    Decoding a million pairs takes hours, reading their headers minutes.
+
+    Raises:
+        MisuseError: if there is none.
+    """
+    return index_of([shard for folder in folders for shard in shards_of(Path(folder))], told.counted(READ))
+
+
+def intact(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return the first of some samples that can be read, at most `count`."""
+    found: list[Entry] = []
+    for entry in entries:
+        if len(found) == count:
+            break
+        try:
+            entry.read()
+        except BrokenSampleError:
+            continue
+        found.append(entry)
+    return found
 
 
 def readable_triplets(folders: Sequence[str], state: Path, told: Reports) -> Index:

@@ -19,7 +19,7 @@ from pydantic import Field
 from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Priors, draw_scene
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.loop import is_main_process, train
 from reflectionflow.tuning.reports import NOBODY, Reports
 
@@ -43,11 +43,9 @@ class VaeSection(Section):
     whole_every: int = Field(default=4, gt=0, description="Every how many steps whole pictures are seen.")
 
 
-class VaeConfig(Section):
+class VaeConfig(StageConfig):
     """A configuration of `reflectionflow tune vae`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     vae: VaeSection
 
 
@@ -250,7 +248,7 @@ def run(config: VaeConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     import torch
 
     program = VaeProgram(config)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     whiten(program.vae, config.run.seed)

@@ -21,7 +21,7 @@ from reflectionflow.models.reward import HEAD
 from reflectionflow.models.vision_language import VisionLanguage
 from reflectionflow.scenes.splits import Split
 from reflectionflow.tuning.clip_data import PictureSection
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.corrector import LoraSection as CorrectorLora
 from reflectionflow.tuning.loop import is_main_process, main_process_first, processes, train
 from reflectionflow.tuning.metrics import auroc
@@ -79,11 +79,9 @@ class RewardSection(Section):
             raise ValueError(str(error).removesuffix(".")) from None
 
 
-class VerifierConfig(Section):
+class VerifierConfig(StageConfig):
     """A configuration of `reflectionflow tune verifier`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     base: BaseSection
     lora: LoraSection = LoraSection()
     reward: RewardSection = RewardSection()
@@ -267,7 +265,7 @@ def run(config: VerifierConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     with main_process_first():
         sources = sources_of(config, told)
     program = VerifierProgram(config, vl, network, sources)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

@@ -23,7 +23,7 @@ from reflectionflow.models.manifest import write_manifest
 from reflectionflow.scenes.captions import CaptionMix, draw_caption
 from reflectionflow.scenes.splits import held_out_relations
 from reflectionflow.scenes.world import Priors, Scene
-from reflectionflow.tuning.config import OptimiserSection, RunSection, Section
+from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.latents import training_scene
 from reflectionflow.tuning.loop import is_main_process, train
 from reflectionflow.tuning.reports import NOBODY, Reports
@@ -72,11 +72,9 @@ class TextSection(Section):
     captions: dict[str, float] = Field(default_factory=dict, description="Fields of scenes.captions.CaptionMix.")
 
 
-class WordsConfig(Section):
+class WordsConfig(StageConfig):
     """A configuration of `reflectionflow tune words`."""
 
-    run: RunSection
-    optimiser: OptimiserSection
     encoder: EncoderSection = EncoderSection()
     loss: LossSection = LossSection()
     data: TextSection = TextSection()
@@ -280,7 +278,7 @@ def run(config: WordsConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     program = WordsProgram(config)
-    train(program, config.run, config.optimiser, told.step)
+    train(program, config, told.step)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state))

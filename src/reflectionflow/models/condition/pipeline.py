@@ -58,6 +58,8 @@ class FluxReflectionPipeline(FluxPipeline):  # type: ignore[misc]
         width = named.setdefault("width", self.default_sample_size * self.vae_scale_factor)
         images = [condition_image] if isinstance(condition_image, Image) else list(condition_image)
         prompts = len(prompt) if isinstance(prompt, list) else 1
+        if prompt is None and named.get("prompt_embeds") is not None:
+            prompts = len(named["prompt_embeds"])
         if len(images) not in (1, prompts):
             raise ValueError(f"There are {len(images)} condition images for {prompts} prompts; give one, or one each.")
         condition = self.condition(images, height, width)
@@ -65,7 +67,8 @@ class FluxReflectionPipeline(FluxPipeline):  # type: ignore[misc]
         if len(images) > 1 and repeats > 1:
             condition = replace(condition, tokens=condition.tokens.repeat_interleave(repeats, 0))
         if condition.options.attention is Attention.INDEPENDENT:
-            condition = self.transformer.remember(condition)
+            # Filled by the transformer's first `forward`, for which offloading has it on the device.
+            condition = replace(condition, memory=[])
         attention = dict(named.pop("joint_attention_kwargs", None) or {}) | {CONDITION: condition}
         return super().__call__(prompt, *arguments, joint_attention_kwargs=attention, **named)
 

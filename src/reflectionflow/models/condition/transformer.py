@@ -45,7 +45,8 @@ class Condition:
         options: Attention, LoRA and positions.
         pooled: The pooled text vector of the condition stream in independent attention, [1, width]: a fixed one, so
             that keys and values depend on the picture alone. Union attention uses the item's own.
-        memory: Keys and values of all blocks, when they are known already.
+        memory: Keys and values of all blocks, when they are known already; an empty list is filled by the first
+            `forward`, which other steps then share.
     """
 
     tokens: Tensor
@@ -127,7 +128,9 @@ class ConditionedFluxTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         elif condition.options.attention is Attention.UNION:
             image = self._union(text, image, temb, pooled_projections, ids, condition, watch)
         else:
-            memory = self.remember(condition).memory if condition.memory is None else condition.memory
+            memory = condition.memory or self.remember(condition).memory
+            if isinstance(condition.memory, list) and not condition.memory:
+                condition.memory.extend(memory or ())
             image = self._alone(text, image, temb, self.pos_embed(ids), lora, memory, watch)
         velocity = output(self, image, temb, lora)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
