@@ -18,6 +18,9 @@ PICK_BY ?= scenes-vlm,scenes-reward,scenes-clip
 TOLD_BY ?=
 OUT ?= paper
 SHARDS := 'data.shards=["$(GENREF)","$(GENREF)-edits","$(GENREF)-retouches"]'
+# The tests' processes share the cores; each keeps to one, and to whole files, whose fixtures are made once.
+SHARED := OMP_NUM_THREADS=1
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow check format models paper clean
@@ -37,14 +40,14 @@ demo: $(READY) ## Paint a hard prompt, say what is wrong, paint it again, write 
 	@[ "$(PROMPT)" != "$(MEASURED)" ] || echo "Six pictures of \"$(PROMPT)\": with new noise alone 2 of 10 seeds find it, with reflections 7 (docs/log.md)."
 	@$(BIN)/reflectionflow generate "$(PROMPT)" --strategy reflection --images 6 --seed 7 --out demo
 
-test: $(READY) ## Run the tests (ten to fifteen minutes on two cores).
-	@$(BIN)/pytest -q -m "not slow and not gpu"
+test: $(READY) ## Run the tests (about eight minutes on two cores).
+	@$(SHARED) $(BIN)/pytest -q $(WORKERS) -m "not slow and not gpu"
 
 test-fast: $(READY) ## Run the tests that need no trained model and no killed process.
-	@$(BIN)/pytest -q -m "not slow and not gpu and not trained and not kill"
+	@$(SHARED) $(BIN)/pytest -q $(WORKERS) -m "not slow and not gpu and not trained and not kill"
 
 test-slow: $(READY) ## Run the long campaigns too.
-	@$(BIN)/pytest -q -m "not gpu"
+	@$(SHARED) $(BIN)/pytest -q $(WORKERS) -m "not gpu"
 
 check: $(READY) ## Check format, lint, types and import layers.
 	@$(BIN)/ruff format --check .
