@@ -21,6 +21,7 @@ from reflectionflow.genref.build import Source, build
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.config import read_config
 from tests.support.tiny import tiny_generator
+from tests.tuning.test_corrector_tuning import several_at_once
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tuning" / "flux-dev.toml"
 FEW = ("run.batch=2", "run.log_every=1", "run.checkpoint_every=2", "run.sample_every=4", "run.workers=0")
@@ -58,10 +59,11 @@ def losses(folder, step):
     return json.loads((folder / "state" / f"step-{step}" / "losses.json").read_text())
 
 
-def test_two_processes_tune_a_lora_on_the_condition_alone(base, shards, tmp_path):
+def test_two_processes_tune_a_lora_on_the_condition_alone(base, tmp_path):
     """The last block's condition is read by nobody, so that a third of its LoRA never gets a gradient."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    asked = changes(tmp_path, base, shards, 3, "run.sample_every=100")
+    shards = several_at_once(tmp_path / "shards")
+    asked = changes(tmp_path, base, shards, 3, "run.sample_every=100", "data.paddings=[24]")
     done = subprocess.run(
         [*launch, "-m", "reflectionflow", "tune", "corrector", str(CONFIG), *(w for c in asked for w in ("--set", c))],
         capture_output=True, text=True, check=False, cwd=tmp_path,
@@ -70,6 +72,7 @@ def test_two_processes_tune_a_lora_on_the_condition_alone(base, shards, tmp_path
     assert done.returncode == 0, done.stderr
     assert len(losses(tmp_path, 3)) == 3
     assert (tmp_path / "state" / "step-3" / "random_states_1.pkl").is_file(), "the second process took part"
+    assert done.stderr.count("edits were cut off since this start") == 1, "of both processes together"
     changed = {
         name.split("transformer_blocks.0.")[-1]: bool(tensor.any())
         for name, tensor in load_file(tmp_path / "model" / LORA).items()

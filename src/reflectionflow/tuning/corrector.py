@@ -12,6 +12,7 @@ reflecting.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -368,8 +369,8 @@ def run(config: CorrectorConfig, told: Reports = NOBODY) -> Mapping[str, float]:
     if frozen is not None:
         frozen.to(processes().device)
         program.teacher = torch.compile(frozen) if config.run.compile else frozen
-    train(program, config, told.step, {"base.checkpoint": name})
-    _say_lost(program, config.data.paddings[-1], told)
+    lost = partial(_say_lost, program, config.data.paddings[-1], told)
+    train(program, config, told.step, {"base.checkpoint": name}, lost)
     if not is_main_process():
         return {}
     metrics = program.validate(config.run.steps, Path(config.run.state) / "samples")

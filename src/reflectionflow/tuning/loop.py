@@ -160,9 +160,14 @@ def _prodigy(groups: list[dict[str, Any]], section: OptimiserSection) -> torch.o
     return found
 
 
+def _nothing_more() -> None:
+    """Do nothing."""
+
+
 def train(
-    program: Program, config: StageConfig, report: Callable[[Progress], None], known: Mapping[str, str] = NOTHING
-) -> list[float]:
+    program: Program, config: StageConfig, report: Callable[[Progress], None], known: Mapping[str, str] = NOTHING,
+    finish: Callable[[], None] = _nothing_more,
+) -> list[float]:  # fmt: skip
     """Train a program to its end, resuming from the latest checkpoint in `run.state`.
 
     A training goes on with the configuration that it began with, but for what `states.FREE` names. Contents of folders
@@ -173,6 +178,7 @@ def train(
         config: The configuration, of which a checkpoint keeps a record.
         report: Told how far it is.
         known: What the record says in place of values of the configuration, by "table.key".
+        finish: Called by every process after the last step, while they can still add up what each has counted.
 
     Returns:
         The loss of every step, resumed ones included. On return the program's modules hold the averaged weights.
@@ -234,6 +240,7 @@ def train(
             _validate(program, raw, accelerator, ema, weights, done, state)
     ema.copy_to(weights)
     program.modules = raw
+    finish()
     accelerator.end_training()
     return losses
 
