@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -153,6 +154,14 @@ def test_leftovers_of_a_killed_process_are_noted_and_removed_on_opening(tmp_path
         assert list(run.events()) == before
 
 
+def open_to_all(folder):
+    """Let everybody into a test's folder: those above it are pytest's own, more of them in a process of several."""
+    above = (path for path in (folder, *folder.parents) if path.is_relative_to(Path(gettempdir())))
+    for path in above:
+        if path != Path(gettempdir()) and path.stat().st_uid == os.getuid():
+            path.chmod(0o755)
+
+
 def test_a_finished_run_can_be_read_from_a_read_only_directory(tmp_path):
     results = run_all(tmp_path / "run", [search(images=2)], stack())
     code = (
@@ -160,9 +169,7 @@ def test_a_finished_run_can_be_read_from_a_read_only_directory(tmp_path):
         "os.setuid(65534)\n"  # somebody who may read but not write
         "run = RunDirectory.read(sys.argv[1]); print(len(run.results()[0].result.steps))\n"
     )
-    for path in [tmp_path, *tmp_path.parents]:
-        if path.stat().st_uid == os.getuid() and path.is_relative_to(tmp_path.parents[1]):
-            path.chmod(0o755)
+    open_to_all(tmp_path)
     if os.getuid() == 0:
         assert python(code, tmp_path / "run").stdout == "2\n"
     else:
@@ -182,8 +189,7 @@ def test_an_unwritable_place_is_said_in_a_sentence(tmp_path):
         "try: RunDirectory.open(sys.argv[1] + '/run', {})\n"
         "except MisuseError as error: print(error)\n"
     )
-    for path in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
-        path.chmod(0o755)
+    open_to_all(tmp_path)
     tmp_path.chmod(0o555)
     done = python(code, tmp_path)
     assert "cannot be made (Permission denied); choose another directory" in done.stdout, done

@@ -202,13 +202,7 @@ def train(
     AcceleratorState._reset_state()  # a training before it in this process may have had another precision
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
     save_trained_alone(accelerator)
-    pieces = accelerator.num_processes * run.accumulate
-    if run.batch % pieces:
-        raise MisuseError(
-            f"batch = {run.batch} does not divide over {accelerator.num_processes} processes × {run.accumulate} parts; "
-            "change it."
-        )
-    share = run.batch // pieces
+    share = _share(run, accelerator.num_processes)
     set_seed(run.seed + accelerator.process_index)
     accelerator.init_trackers("log")
     raw = program.modules
@@ -243,6 +237,19 @@ def train(
     finish()
     accelerator.end_training()
     return losses
+
+
+def _share(run: RunSection, count: int) -> int:
+    """Return how many items of a batch a process sees at a time.
+
+    Raises:
+        MisuseError: if the batch does not divide.
+    """
+    if run.batch % (count * run.accumulate):
+        raise MisuseError(
+            f"batch = {run.batch} does not divide over {count} processes × {run.accumulate} parts; change it."
+        )
+    return run.batch // (count * run.accumulate)
 
 
 def _backward(
