@@ -21,7 +21,7 @@ def uninstalled(folder: Path, *arguments: str, source: Path = SOURCE) -> subproc
     """
     links = folder / "site"
     links.mkdir(exist_ok=True)
-    for packages in map(Path, site.getsitepackages()):
+    for packages in filter(Path.is_dir, map(Path, site.getsitepackages())):  # Debian names one that is not there
         for item in packages.iterdir():
             link = links / item.name
             if "reflectionflow" not in item.name and not link.is_symlink():
