@@ -42,6 +42,12 @@ def run(tmp_path, monkeypatch):
         (["--told-by", "nobody", "--dry-run"], "--told-by nobody: no model is called 'nobody'"),
         (["--genref", "nowhere"], "nowhere"),
         (["--genref", "nowhere", "--dry-run"], "nowhere"),
+        (["--without", "choises"], "--without choises: choose among figure-2, width-depth, choices."),
+        (
+            ["--without", "choices", "--told-by", "another-picture"],
+            "--told-by is compared with ReflectionFlow ranked by",
+        ),
+        (["--without", "figure-2", "--reflect-by", "scenes-vlm"], "names reflectors for Figure 2, which --without"),
         (["--control", "scenes-flux", "--dry-run"], "is the generator of the search"),
     ],
 )
@@ -77,6 +83,10 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     figure_two = 2 * 4 * prompts  # of each first draft one correction, and a new draft
     assert data["pictures"] == data["calls"]["judge"] + figure_two
     assert f"Figure 2 with 1 reflector, as if every first draft failed: at most {figure_two} pictures" in done.stderr
+    less = run(*arguments, "--json", "--without", "choices,width-depth,figure-2")
+    assert set(json.loads(less.stdout)["charged"]) == {"noise", "noise + prompt", "ReflectionFlow"}
+    assert "Figure 2 with" not in less.stderr
+    assert "choices is left out, as asked by --without." in less.stderr
     assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)
     assert data["money"] == pytest.approx(2 * data["gpu_hours"])
     assert "logs of the paper's release" in data["pace"]

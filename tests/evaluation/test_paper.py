@@ -79,20 +79,26 @@ def test_what_the_stack_cannot_play_is_left_out_with_a_sentence(tmp_path):
         assert f"Figure {number} is left out: " in text
         assert f"Figure {number} is left out: " in page
     shown = [item["id"] for item in json.loads((tmp_path / "paper.json").read_text())["exhibits"]]
-    assert shown == ["table-1", "figure-4-left", "figure-4-middle", "figure-4-right"]
+    curves = [f"figure-4-{side}{mark}" for side in ("left", "middle") for mark in ("", "-composite")]
+    assert shown == ["table-1", *curves, "figure-4-right"]
     assert "who picks from the pictures of noise" in text
+
+
+def both(exhibit):
+    """Return the ids of an exhibit about the declared score and about the tag that this leaves out."""
+    return exhibit, f"{exhibit}-composite"
 
 
 def test_every_exhibit_is_there(data):
     assert [item["id"] for item in data["exhibits"]] == [
         "figure-2",
         "table-1",
-        "figure-4-left",
-        "figure-4-middle",
-        "efficiency",
+        *both("figure-4-left"),
+        *both("figure-4-middle"),
+        *both("efficiency"),
         "figure-4-right",
-        "width-depth",
-        "choices",
+        *both("width-depth"),
+        *both("choices"),
     ]
 
 
@@ -108,6 +114,29 @@ def test_table_one_is_that_of_the_outcomes(finished, data):
     assert gain["difference"]
     wanted = found[f"{FLOW}, 6 pictures", "composite"]["value"] - found[f"{NOISE}, 6 pictures", "composite"]["value"]
     assert gain["value"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_what_the_declared_score_leaves_out_has_exhibits_of_its_own(finished, data):
+    folder, found = finished[0], ours(data, "figure-4-middle-composite")
+    for budget in read_results(folder).about.budgets:
+        scores = {name: found[name, str(budget)]["value"] for name in (NOISE, PROMPT, FLOW)}
+        for name, score in scores.items():
+            assert score == pytest.approx(share(folder, name, budget, ["composite"]), abs=1e-6)
+            assert found[name, str(budget)]["prompts"] == 3
+        for name in (PROMPT, FLOW):
+            gain = found[f"{name} − {NOISE}", str(budget)]
+            assert gain["difference"]
+            assert gain["value"] == pytest.approx(scores[name] - scores[NOISE], abs=1e-5)
+        gain = found[f"{FLOW} − {NOISE} with 6 pictures", str(budget)]["value"]
+        assert gain == pytest.approx(scores[FLOW] - found[NOISE, "6"]["value"], abs=1e-5)
+    for exhibit in ("figure-4-left", "efficiency", "width-depth", "choices"):
+        own = {cell: item["value"] for cell, item in ours(data, f"{exhibit}-composite").items()}
+        assert own != {cell: item["value"] for cell, item in ours(data, exhibit).items()}
+        assert not theirs(data, f"{exhibit}-composite")
+    notes = next(item["notes"] for item in data["exhibits"] if item["id"] == "figure-4-middle-composite")
+    assert sum("Randomisation test of ReflectionFlow − noise, not adjusted: p " in note for note in notes) == 1
+    text = (folder / "paper.md").read_text()
+    assert "## Figure 4, middle: score against pictures (composite)" in text
 
 
 def test_every_number_says_its_interval_and_prompts_and_seeds(finished, data):
@@ -245,7 +274,7 @@ def test_the_page_stands_alone(finished):
     pictures = re.findall(r'<img[^>]* src="([^"]*)"', page)
     assert pictures
     assert all(source.startswith("data:image/") for source in pictures)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
     assert page.count("<polygon") >= 3 + 3  # bands
     assert all((finished[0] / link).exists() for link in re.findall(r'href="([^"#]+)"', page))
 

@@ -14,7 +14,7 @@ from reflectionflow.evaluation.judges import ScenesJudge
 from reflectionflow.evaluation.paper import Beside, chosen, lineup, make
 from reflectionflow.evaluation.paper.control import control_of
 from reflectionflow.evaluation.paper.criticism import criticism
-from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, Part
 from reflectionflow.evaluation.paper.picking import pickers
 from reflectionflow.evaluation.paper.provenance import command_line
 from reflectionflow.evaluation.paper.reflecting import Criticised, Told, critics
@@ -190,6 +190,28 @@ def test_methods_that_are_compared_differ_in_one_choice_alone():
     assert differing(FLOW, LATEST) == {"parent"}
     assert differing(FLOW, BY_SCORE) == {"rank"}
     assert differing(BY_SCORE, SILENT) == {"reflect"}
+
+
+@pytest.mark.parametrize(
+    ("part", "methods", "gone"),
+    [
+        (Part.WIDTHS, [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT], {"width-depth"}),
+        (Part.CHOICES, [NOISE, PROMPT, FLOW, "width 1"], {"choices"}),
+        (Part.REFLECTIONS, [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT, "width 1"], {"figure-2"}),
+    ],
+)
+def test_parts_that_nobody_wants_are_neither_painted_nor_shown(part, methods, gone, tmp_path):
+    compared = lineup(stack(), 6, {part})
+    assert [method.name for method in compared.methods] == methods
+    found = plan(Asked(Benchmark("tiny", items(1)), compared.methods, 6, 1, stack=stack()), Contrast())
+    beside = Beside(critics=() if part is Part.REFLECTIONS else critics(None, found))
+    made = make(found, compared, beside, tmp_path, {}, lambda event: None, patience=QUICK)
+    shown = {exhibit.id.removesuffix("-composite") for exhibit in made.exhibits}
+    assert {"figure-2", "width-depth", "choices"} - shown == gone
+    assert [note for note in made.left_out if part.value in note] == [
+        f"{part.value} is left out, as asked by --without."
+    ]
+    assert not any("needs a corrector" in note for note in made.left_out)
 
 
 def test_without_a_refiner_reflection_stays():

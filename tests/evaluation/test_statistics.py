@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from reflectionflow.evaluation.intervals import wilson
 from reflectionflow.evaluation.statistics import (
     Bootstrap,
+    Estimate,
     Sampled,
     auroc,
     best_of,
@@ -109,6 +110,11 @@ def test_statistics_that_are_no_number_on_some_resamples_are_left_out_of_the_int
     assert (estimate.low, estimate.high) == (0.2, 0.8)
     nothing = Sampled(np.array([np.nan]), np.full((4, 1), np.nan)).estimate
     assert all(np.isnan([nothing.value, nothing.low, nothing.high]))
+
+
+def test_an_interval_holds_its_value():
+    beside = Sampled(np.array([1.0, 3.0]), np.full((4, 2), 2.0)).estimates()
+    assert beside == [Estimate(1.0, 1.0, 2.0), Estimate(3.0, 2.0, 3.0)]
 
 
 def test_prompts_without_values_are_refused():

@@ -1,4 +1,4 @@
-"""Rule and reward for stacks that do not paint Scenes: drafts of a toy generator, a real server as the teacher."""
+"""Rule, reward and length for stacks that do not paint Scenes: a toy generator, a real server as the teacher."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 from reflectionflow.cli import app
 from reflectionflow.genref.pool import Draft
 from reflectionflow.genref.shards import check, read_manifest, read_triplets, shards_of
-from reflectionflow.genref.sources.drafts import MOST, reward_choices, rule_choices
+from reflectionflow.genref.sources.drafts import MOST, length_choices, reward_choices, rule_choices
 from tests.support.chat_server import completion, serving
 from tests.support.geneval import tiny_clip, tiny_mask2former
 from tests.support.judged_by_geneval import own_prompts, painting_stack
 from tests.support.stacks import PLUGINS
+
+LENGTH = ("--source", "length", "--teacher", "vlm")
 
 
 def brightness(picture: Image.Image) -> float:
@@ -94,6 +96,27 @@ def test_a_teacher_that_contradicts_the_score_drops_the_pair(world, tmp_path):
     assert "prefers" in reason
 
 
+def test_length_joins_drafts_of_two_captions_that_the_teacher_compares_by_the_detailed_one(world, tmp_path):
+    captions = [("a lake", "a lake under a pale sky, no wind"), ("a street", "a street at night, one lamp")]
+    lines = [json.dumps({"short": short, "detailed": detailed}) for short, detailed in captions]
+    (tmp_path / "prompts.txt").write_text("\n\n".join(lines))
+    with serving(answer) as chat:
+        done = world(chat, *LENGTH, "--triplets", "9")
+        assert done.exit_code == 0, done.output
+        asked = [json.dumps(request["messages"]) for request in chat.requests]
+    assert all(any(detailed in text for _, detailed in captions) for text in asked)
+    assert len(asked) == 4, "two pairs of each scene"
+    found = list(read_triplets(shards_of(tmp_path / "out"), Counter()))
+    manifest = read_manifest(tmp_path / "out")
+    assert len(found) + sum(manifest["dropped"]["length"].values()) == 4
+    assert found
+    for triplet in found:
+        assert triplet.subset == "length"
+        assert triplet.prompt in {short for short, _ in captions}
+        assert brightness(triplet.good) > brightness(triplet.bad)
+    assert "short caption, which is the prompt" in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.filterwarnings("default")
 def test_rule_is_judged_by_genevals_own_networks(world, tmp_path):
     own_prompts(tmp_path / "prompts.txt")
@@ -111,7 +134,12 @@ def test_rule_is_judged_by_genevals_own_networks(world, tmp_path):
     [
         ("a lake", ("--source", "rule", "--teacher", "vlm"), "prompt 1 is no metadata of GenEval"),
         ("a lake", ("--source", "reward"), "add --teacher vlm"),
-        ("a lake", ("--source", "length", "--teacher", "vlm"), "--source is length; add --source rule or reward"),
+        ("a lake", ("--source", "editing", "--teacher", "vlm"), "--source is editing; add --source rule, reward or"),
+        ("a lake", LENGTH, "prompt 1 is no two captions of a scene"),
+        ('["a", "b"]', LENGTH, 'write {"short": "…", "detailed": "…"}'),
+        ('{"short": "a lake"}', LENGTH, 'write {"short": "…", "detailed": "…"}'),
+        ('{"short": "a lake", "detailed": " "}', LENGTH, "both must be texts"),
+        ('{"short": "a lake", "detailed": "a lake"}', LENGTH, "prompts 1 and 1 hold the same caption"),
         (" \n", ("--source", "reward", "--teacher", "vlm"), "is empty"),
     ],
 )
@@ -157,3 +185,10 @@ def test_the_worst_draft_is_joined_with_the_nearer_of_the_two_best_where_scores_
     assert (choice.flawed.place, choice.enhanced.place) == (0, 3)
     assert list(reward_choices([("p", [grey(4, 1, 0.5), grey(5, 2, 0.5)]), ("p", [grey(6, 1, 0.5)])], drops)) == []
     assert drops == {"the verifier sees no clear difference": 1, "too few pictures have a score": 1}
+
+
+def test_captions_of_a_scene_are_joined_draft_by_draft_and_failed_drafts_have_no_partner(grey):
+    shown = [("s", [grey(0, 1), grey(1, 2)]), ("d", [grey(2, 3)]), ("t", []), ("e", [grey(3, 4)])]
+    (choice,) = length_choices(shown)
+    assert (choice.flawed.place, choice.enhanced.place) == (0, 2)
+    assert (choice.subset, choice.wanted) == ("length", "d")

@@ -28,20 +28,20 @@ from reflectionflow.tuning.loop import step_rng
 from reflectionflow.tuning.reports import Reports
 from reflectionflow.tuning.triplets import Pixels, TripletData, TripletSection
 from tests.support.tiny import tiny_generator
-from tests.tuning.test_corrector_tuning import WORDS, base, config, losses, shards, without_encoding  # noqa: F401
+from tests.support.triplets import WORDS, config, losses, without_encoding
 
 LAYOUT = {"weight": 0.5, "blocks": 2}
 
 
 @pytest.fixture(scope="module")
-def tuned(base, shards, tmp_path_factory):  # noqa: F811
+def tuned(base, shards, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     asked = config(folder, base, shards, 4, lora={"rank": 0}, data={"cache": True, "drop_text": 0.0}, layout=LAYOUT)
     corrector.run(asked)
     return folder
 
 
-def test_a_detector_finds_the_layout_of_the_enhanced_pictures(shards):  # noqa: F811
+def test_a_detector_finds_the_layout_of_the_enhanced_pictures(shards):
     look = detected_layouts(OracleVerifier(OracleOptions()))
     triplets = [t for t in read_triplets(shards_of(shards), Counter()) if t.prompt.startswith("a photo of a")][:6]
     found = look(np.stack([np.asarray(triplet.good) for triplet in triplets]))
@@ -52,7 +52,7 @@ def test_a_detector_finds_the_layout_of_the_enhanced_pictures(shards):  # noqa: 
         assert shown & named, (triplet.prompt, shown)
 
 
-def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base, shards, tmp_path):  # noqa: F811
+def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base, shards, tmp_path):
     cut = tmp_path / "cut"
     shutil.copytree(tuned, cut)
     shutil.rmtree(cut / "state" / "step-4")
@@ -67,7 +67,7 @@ def test_a_resumed_tuning_with_a_layout_equals_an_uninterrupted_one(tuned, base,
     assert plain.keys() == saved.keys()
 
 
-def shaken(base):  # noqa: F811
+def shaken(base):
     """The base's transformer with random weights: untrained blocks let nothing through."""
     torch.manual_seed(0)
     plain = FluxTransformer2DModel.from_pretrained(base / "transformer")
@@ -77,7 +77,7 @@ def shaken(base):  # noqa: F811
 
 
 @pytest.mark.parametrize("attention", list(Attention))
-def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention):  # noqa: F811
+def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention):
     plain = shaken(base)
     model = ConditionedFluxTransformer.adopt(plain)
     options = ConditionOptions(attention=attention)
@@ -104,7 +104,7 @@ def test_a_watch_sees_the_pictures_tokens_and_changes_nothing(base, attention): 
 
 
 @pytest.mark.parametrize("attention", list(Attention))
-def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_block(base, attention):  # noqa: F811
+def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_block(base, attention):
     plain = shaken(base)
     width, pooled = plain.config.joint_attention_dim, plain.config.pooled_projection_dim
     options = ConditionOptions(attention=attention, reduction=1)
@@ -128,13 +128,13 @@ def test_the_layout_teaches_the_blocks_before_it_the_condition_and_no_later_bloc
         ({"distil": {"teacher": "nowhere"}}, CheckpointError, r"nowhere holds no transformer of the base's shape"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_pictures_are_encoded(base, shards, tmp_path, more, error, sentence):  # noqa: F811
+def test_what_does_not_fit_is_refused_before_pictures_are_encoded(base, shards, tmp_path, more, error, sentence):
     asked = config(tmp_path, base, shards, 2, lora={"rank": 0}, data={"cache": True}, **more)
     with pytest.raises(error, match=sentence):
         corrector.run(asked, Reports(count=without_encoding))
 
 
-def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tuned, base, shards, tmp_path):  # noqa: F811
+def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tuned, base, shards, tmp_path):
     asked = config(
         tmp_path, base, shards, 2, lora={"rank": 0}, optimiser={"learning_rate": 1e-9, "warmup": 0},
         distil={"teacher": str(tuned / "model"), "lowest": 1.0, "highest": 1.0 + 1e-9}, run={"precision": "no"},
@@ -144,7 +144,7 @@ def test_distillation_starts_from_its_teacher_and_keeps_the_texts_of_the_base(tu
     assert max(losses(tmp_path, 2)) < 1e-9
 
 
-def test_a_second_stage_reads_the_latents_of_the_first(tuned, base, shards, tmp_path):  # noqa: F811
+def test_a_second_stage_reads_the_latents_of_the_first(tuned, base, shards, tmp_path):
     kept = {name: (tuned / "state" / name).stat().st_mtime_ns for name in ("pairs.json", "good.npy", "layout.npy")}
     asked = config(
         tmp_path, base, shards, 2, lora={"rank": 0}, distil={"teacher": str(tuned / "model")},
@@ -163,7 +163,7 @@ def test_guidance_of_one_is_the_told_velocity_and_more_goes_further_away_from_th
         assert torch.allclose(found[item], untold[item] + scale * (told[item] - untold[item]), atol=1e-6)
 
 
-def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tuned, tmp_path):  # noqa: F811
+def test_tuning_may_start_from_another_transformer_of_the_bases_shape(base, tuned, tmp_path):
     transformer = FluxTransformer2DModel.from_pretrained(base / "transformer")
     begin_with(transformer, tuned / "model")
     wanted = FluxTransformer2DModel.from_pretrained(tuned / "model" / "transformer").state_dict()
@@ -193,7 +193,7 @@ def test_stages_that_do_not_go_together_are_refused_before_anything_is_read(more
         config(tmp_path, tmp_path, tmp_path, 1, **more)
 
 
-def test_latents_of_other_triplets_are_refused_and_stay(tuned, base, shards, tmp_path):  # noqa: F811
+def test_latents_of_other_triplets_are_refused_and_stay(tuned, base, shards, tmp_path):
     kept = (tuned / "state" / "pairs.json").read_bytes()
     shutil.copytree(shards, tmp_path / "more")
     both = [str(shards), str(tmp_path / "more")]
@@ -217,7 +217,7 @@ def test_what_differs_counts_more_and_every_picture_the_same():
     assert torch.allclose(weights[1:], torch.tensor(1.0))
 
 
-def test_the_loss_counts_the_errors_by_what_differs(base, shards, tmp_path):  # noqa: F811
+def test_the_loss_counts_the_errors_by_what_differs(base, shards, tmp_path):
     asked = config(
         tmp_path, base, shards, 1, condition={"reduction": 1}, flow={"pure": 0.999, "changed": 7.0},
         data={"drop_image": 0.0},

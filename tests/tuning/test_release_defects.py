@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 from reflectionflow.errors import ConfigError, MisuseError
-from reflectionflow.genref.build import Source, build
 from reflectionflow.genref.index import index_of
 from reflectionflow.genref.shards import shards_of
 from reflectionflow.models.corrector import CorrectorOptions, FluxCorrector
@@ -58,13 +57,6 @@ def strings_of(value):
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from strings_of(item)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("genref")
-    build([Source.EDITING], 15, 3, folder, quiet, {"stack": "scenes"})
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -17,32 +17,15 @@ from typer.testing import CliRunner
 
 from reflectionflow.cli import app
 from reflectionflow.errors import MisuseError
-from reflectionflow.genref.build import Source, build
 from reflectionflow.tuning import corrector
 from reflectionflow.tuning.config import read_config
 from tests.support.tiny import tiny_generator
-from tests.tuning.test_corrector_tuning import several_at_once
+from tests.support.triplets import several_at_once
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tuning" / "flux-dev.toml"
 FEW = ("run.batch=2", "run.log_every=1", "run.checkpoint_every=2", "run.sample_every=4", "run.workers=0")
 TINY = (*FEW, "data.size=128", "data.paddings=[64]", "data.keep_out=2")
 LORA = "pytorch_lora_weights.safetensors"
-
-
-def never(*_):
-    raise AssertionError("editing needs no painted pool")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("genref")
-    build([Source.EDITING], 10, 3, folder, never, {"stack": "scenes"})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return tiny_generator(tmp_path_factory.mktemp("base") / "tiny")
 
 
 def changes(folder, base, shards, steps, *more):

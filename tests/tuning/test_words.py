@@ -21,7 +21,7 @@ from reflectionflow.scenes.tokenizers import t5_tokenizer
 from reflectionflow.tuning import corrector, generator, words
 from reflectionflow.tuning.words import OFFSETS, build_encoder, load_encoder, neighbours, save_encoder
 from reflectionflow.types import Recipe
-from tests.tuning.test_corrector_tuning import base, config, losses, shards  # noqa: F401
+from tests.support.triplets import config, losses
 from tests.tuning.test_tuning import generator_config, trained  # noqa: F401
 
 
@@ -62,7 +62,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_and_says_how_well_it_rea
     assert saved.config.d_model == 32
 
 
-def test_it_begins_with_another_ones_outputs_and_stays_near_if_it_is_asked_to(base, tmp_path):  # noqa: F811
+def test_it_begins_with_another_ones_outputs_and_stays_near_if_it_is_asked_to(base, tmp_path):
     still = asked(tmp_path, 1, optimiser={"learning_rate": 1e-9}, encoder={"start": str(base)}, loss={"keep": 1.0})
     words.run(still)
     tokens = t5_tokenizer()(["a photo of a red star left of a blue tree"], return_tensors="pt").input_ids
@@ -77,7 +77,7 @@ def test_it_begins_with_another_ones_outputs_and_stays_near_if_it_is_asked_to(ba
     assert float(program.loss(0, {"tokens": tokens})[1]["moved"]) > 0
 
 
-def test_what_words_mean_is_kept_for_any_padding_and_padding_is_asked_nothing(base, tmp_path):  # noqa: F811
+def test_what_words_mean_is_kept_for_any_padding_and_padding_is_asked_nothing(base, tmp_path):
     program = words.WordsProgram(asked(tmp_path, 1, encoder={"start": str(base)}, loss={"keep": 1.0}))
     text = ["a photo of a red star left of a blue tree", "a photo of a ring"]
     short, long = (
@@ -94,7 +94,7 @@ def test_what_words_mean_is_kept_for_any_padding_and_padding_is_asked_nothing(ba
     assert (len(outputs), len(around), len(place)) == (2, int((long > 0).sum()), int((long > 0).sum()))
 
 
-def test_what_it_begins_with_must_be_there_and_fit(base, tmp_path):  # noqa: F811
+def test_what_it_begins_with_must_be_there_and_fit(base, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no T5 encoder"):
         words.run(asked(tmp_path, 1, encoder={"start": str(tmp_path)}))
     with pytest.raises(CheckpointError, match=r"has another shape than is wanted here"):
@@ -108,14 +108,14 @@ def reader(tmp_path):
     return tmp_path / "reader"
 
 
-def tuned(folder, base, shards, **given):  # noqa: F811
+def tuned(folder, base, shards, **given):
     asked_for = config(folder, base, shards, 1, optimiser={"learning_rate": 1e-9, "warmup": 0}, lora={"rank": 0})
     changed = asked_for.model_copy(update={"base": asked_for.base.model_copy(update=given)})
     corrector.run(changed)
     return folder / "model"
 
 
-def painted(base, folder):  # noqa: F811
+def painted(base, folder):
     from PIL import Image
 
     model = FluxCorrector(CorrectorOptions(checkpoint=base, corrector=folder, device="cpu", dtype="float32"))
@@ -123,7 +123,7 @@ def painted(base, folder):  # noqa: F811
     return np.asarray(model.generate([PaintRequest(recipe, Image.new("RGB", (32, 32), "red"))])[0].image)
 
 
-def test_a_corrector_reads_with_the_words_it_was_tuned_with(base, shards, reader, tmp_path):  # noqa: F811
+def test_a_corrector_reads_with_the_words_it_was_tuned_with(base, shards, reader, tmp_path):
     plain, own = tuned(tmp_path / "plain", base, shards), tuned(tmp_path / "own", base, shards, words=str(reader))
     assert not (plain / "text_encoder_2").exists(), "it reads as its base does"
     saved, wanted = (load_encoder(folder).state_dict() for folder in (own, reader))
@@ -135,7 +135,7 @@ def test_a_corrector_reads_with_the_words_it_was_tuned_with(base, shards, reader
     assert np.abs(painted(base, own).astype(int) - painted(base, plain)).max() <= 1
 
 
-def test_what_tuning_starts_with_brings_its_words_along(base, shards, reader, tmp_path):  # noqa: F811
+def test_what_tuning_starts_with_brings_its_words_along(base, shards, reader, tmp_path):
     own = tuned(tmp_path / "own", base, shards, words=str(reader))
     further = tuned(tmp_path / "further", base, shards, start=str(own))
     saved, wanted = (load_encoder(folder).state_dict() for folder in (further, reader))
@@ -159,7 +159,7 @@ def test_a_generator_reads_with_words_that_are_given_and_leaves_them_as_they_are
         generator.run(generator.GeneratorConfig.model_validate(data))
 
 
-def test_words_of_another_width_are_refused_before_anything_is_encoded(base, shards, tmp_path):  # noqa: F811
+def test_words_of_another_width_are_refused_before_anything_is_encoded(base, shards, tmp_path):
     save_encoder(build_encoder(64, 2)[0], tmp_path / "wide")
     with pytest.raises(CheckpointError, match=r"has another shape than is wanted here"):
         tuned(tmp_path / "run", base, shards, words=str(tmp_path / "wide"))

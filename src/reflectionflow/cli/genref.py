@@ -16,7 +16,6 @@ from reflectionflow.cli.group import tell
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from reflectionflow.geneval import Metadata
     from reflectionflow.genref.pool import Painter
     from reflectionflow.genref.teacher_vlm import VlmTeacher
 
@@ -62,7 +61,8 @@ def build(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="What any stack paints, with --source reward (a prompt a line) or rule (metadata of GenEval a line).",
+            help="What any stack paints, with --source reward (a prompt a line), rule (metadata of GenEval a line) or "
+            'length ({"short": "…", "detailed": "…"} a line).',
         ),
     ] = None,
     detector: Annotated[
@@ -105,15 +105,17 @@ def _build_from_prompts(
     from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation import geneval
     from reflectionflow.evaluation.judges import GenevalJudge
+    from reflectionflow.genref.asked import captions_in, prompts_in, rules_in
     from reflectionflow.genref.build import Source, build_from_drafts
 
-    if source not in (Wanted.RULE, Wanted.REWARD):
+    readers = {Wanted.RULE: rules_in, Wanted.REWARD: prompts_in, Wanted.LENGTH: captions_in}
+    if source not in readers:
         raise MisuseError(
-            f"--prompts gives drafts to compare, and --source is {source.value}; add --source rule or reward."
+            f"--prompts gives drafts to compare, and --source is {source.value}; add --source rule, reward or length."
         )
     if teacher is TeacherKind.NONE:
         raise MisuseError("Reflections on drafts of --prompts are written by a teacher; add --teacher vlm.")
-    asked = _read_prompts(prompts, source)
+    asked = readers[source](prompts)
     models = stacks.load(stack, ())
     about = {"stack": stack, "generator": models.generator.name, "verifier": models.verifier.name}
     judge = None
@@ -122,38 +124,13 @@ def _build_from_prompts(
         about["judge"] = judge.name
 
     def passes(pictures: Sequence[tuple[str, Image]]) -> list[bool]:
-        items = [(image, metadata) for prompt, image in pictures if (metadata := asked[prompt]) is not None]
+        items = [(image, asked.rules[prompt]) for prompt, image in pictures]
         return [] if judge is None else [decision.correct for decision in judge.decide(items)]
 
     manifest = build_from_drafts(
-        {Source(source.value): triplets}, list(asked), seed, out, _painter(stack), _teacher(stack, out), passes, about
+        {Source(source.value): triplets}, asked.prompts, seed, out, _painter(stack), _teacher(stack, out), passes, about
     )
     _told(manifest, triplets, out)
-
-
-def _read_prompts(file: Path, source: Wanted) -> dict[str, Metadata | None]:
-    """Return the prompts of a file, each once, with what GenEval's rules ask of them where they are judged by rules.
-
-    Raises:
-        MisuseError: if it cannot be read, has no prompts, or a line is no metadata where that is needed.
-    """
-    from reflectionflow.errors import MisuseError
-    from reflectionflow.geneval import Metadata
-
-    try:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MisuseError(f"--prompts {file} cannot be read: {error}.") from error
-    if not lines:
-        raise MisuseError(f"--prompts {file} is empty; write a prompt into each line.")
-    found: dict[str, Metadata | None] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            metadata = Metadata.from_json(json.loads(line)) if line.startswith("{") or source is Wanted.RULE else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise MisuseError(f"{file}, prompt {number} is no metadata of GenEval ({error}): {line[:80]}") from error
-        found[line if metadata is None else metadata.prompt] = metadata
-    return found
 
 
 def _teacher(stack: str, out: Path) -> VlmTeacher:

@@ -15,6 +15,8 @@ from reflectionflow.evaluation.statistics import Bootstrap, Estimate, best_of, p
 Floats = NDArray[np.float64]
 SIX = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 """GenEval's tags, over which its overall score is the mean."""
+NONE = Estimate(0.0, 0.0, 0.0)
+"""The difference of a thing to itself."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,18 @@ class Arrays:
             tag_interval(column[here[:, 0]], len(self.about.seeds)) if item.is_flat else item
             for item, column in zip(found, values.T, strict=True)
         )
+
+    def change(self, method: str, other: str, tags: Sequence[str]) -> tuple[Estimate, ...]:
+        """Return how much higher a method's macro mean is than another's, one per budget; none for the same pictures.
+
+        Args:
+            method: Its name.
+            other: The other's.
+            tags: Which tags.
+        """
+        moved = self.mean(method, is_correct) - self.mean(other, is_correct)
+        found, same = self.bootstrap.changes(moved, tags), self.same_pictures(method, other)
+        return tuple(NONE if alike else item for alike, item in zip(same, found, strict=True))
 
     def same_pictures(self, first: str, second: str) -> tuple[bool, ...]:
         """Return, for each budget, whether two methods painted pictures of the same scores for every prompt and seed.

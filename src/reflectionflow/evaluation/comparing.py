@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from reflectionflow.errors import MisuseError
-from reflectionflow.evaluation.arrays import SIX
+from reflectionflow.evaluation.arrays import NONE, SIX
 from reflectionflow.evaluation.results import Outcome, Results, Row, read_results, tags_of
 from reflectionflow.evaluation.statistics import Bootstrap, Estimate, holm, sign_flip, sign_test
-from reflectionflow.evaluation.tables import NONE
 from reflectionflow.geneval import Metadata
 
 

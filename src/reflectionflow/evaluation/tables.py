@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reflectionflow.evaluation.arrays import Arrays, base_rate, is_correct, is_possible
+from reflectionflow.evaluation.arrays import NONE, Arrays, base_rate, is_correct, is_possible
 from reflectionflow.evaluation.difficulty import Difficulty, difficulty
 from reflectionflow.evaluation.results import MethodInfo, Outcome, Results
 from reflectionflow.evaluation.statistics import (
@@ -28,8 +28,6 @@ from reflectionflow.search import at_default
 from reflectionflow.types import to_json
 
 DIGITS = 6
-NONE = Estimate(0.0, 0.0, 0.0)
-"""The difference of a thing to itself."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def tables(results: Results) -> Tables:
         differences=_differences(arrays, methods),
         against=_against(arrays, methods),
         gaps={method.name: _gaps(arrays, method) for method in methods},
-        efficiency=_efficiency(arrays, methods),
+        efficiency=efficiency_of(arrays, methods, arrays.primary),
         difficulty=difficulty(arrays),
         grid=_grid(arrays, methods),
         reliability=tuple(_reliability(arrays, source, tag) for tag in arrays.tags),
@@ -209,25 +207,20 @@ def _scores(arrays: Arrays, method: MethodInfo) -> Scores:
 
 
 def _differences(arrays: Arrays, methods: Sequence[MethodInfo]) -> tuple[Difference, ...]:
-    base, bootstrap = arrays.mean(methods[0].name, is_correct), arrays.bootstrap
+    base = arrays.mean(methods[0].name, is_correct)
     in_primary = [index for index, tag in enumerate(arrays.prompt_tags) if tag in arrays.primary]
     tags = [arrays.prompt_tags[index] for index in in_primary]
     moved = {method.name: arrays.mean(method.name, is_correct) - base for method in methods[1:]}
     ps = {name: float(sign_flip(values[in_primary, -1], tags)[0]) for name, values in moved.items()}
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
-    same = {name: arrays.same_pictures(methods[0].name, name) for name in moved}
-
-    def changes(name: str, tags: Sequence[str]) -> tuple[Estimate, ...]:
-        found = bootstrap.changes(moved[name], tags)
-        return tuple(NONE if alike else item for alike, item in zip(same[name], found, strict=True))
-
+    baseline = methods[0].name
     return tuple(
         Difference(
             method=name,
-            baseline=methods[0].name,
-            groups={group: changes(name, of) for group, of in arrays.groups.items()},
-            tags={tag: changes(name, [tag])[-1] for tag in arrays.tags},
-            same=same[name],
+            baseline=baseline,
+            groups={group: arrays.change(name, baseline, of) for group, of in arrays.groups.items()},
+            tags={tag: arrays.change(name, baseline, [tag])[-1] for tag in arrays.tags},
+            same=arrays.same_pictures(baseline, name),
             p=ps[name],
             p_holm=adjusted[name],
             p_exact=sign_test(values[in_primary, -1]),
@@ -251,11 +244,12 @@ def _gaps(arrays: Arrays, method: MethodInfo) -> dict[str, Gap]:
     return {name: decompose(arrays.bootstrap, base, picked, possible, tags) for name, tags in named.items()}
 
 
-def _efficiency(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[str, Efficiency]:
+def efficiency_of(arrays: Arrays, methods: Sequence[MethodInfo], tags: Sequence[str]) -> dict[str, Efficiency]:
+    """Return how cheaply each method but the baseline reaches its score over some tags; nothing for a single budget."""
     budgets = arrays.about.budgets
     if len(budgets) < 2:
         return {}
-    curves = {m.name: arrays.bootstrap.macro(arrays.curve(m), arrays.primary) for m in methods}
+    curves = {m.name: arrays.bootstrap.macro(arrays.curve(m), tags) for m in methods}
     baseline = curves[methods[0].name]
     return {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
 

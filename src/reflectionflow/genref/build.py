@@ -178,11 +178,11 @@ def build_from_drafts(
     asked: Mapping[Source, int], prompts: Sequence[str], seed: int, folder: Path, paint: Painter, teacher: VlmTeacher,
     passes: drafts.Passes, about: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Build rule or reward from drafts of any generator; return the manifest.
+    """Build rule, reward or length from drafts of any generator; return the manifest.
 
     Args:
-        asked: The one source, rule or reward, and how many samples at most.
-        prompts: What to paint, without doubles.
+        asked: The one source, and how many samples at most.
+        prompts: What to paint, without doubles; for length the short and the detailed caption of each scene in turn.
         seed: Of the noise, and of the order in which the teacher sees two pictures.
         folder: Where shards go; runs lie in its folder `runs`.
         paint: Paints the pool.
@@ -209,9 +209,13 @@ def build_from_drafts(
         before = begin(folder, identity)
         if before.finished is not None:
             return _as_it_is(before.finished, folder, card_of_drafts)
-        shown = drafts.painted(paint, folder / "runs", prompts, seed)
-        rule_wanted = source is Source.RULE
-        choices = drafts.rule_choices(shown, passes, drops) if rule_wanted else drafts.reward_choices(shown, drops)
+        images = drafts.IMAGES_OF_CAPTIONS if source is Source.LENGTH else drafts.IMAGES
+        shown = drafts.painted(paint, folder / "runs", prompts, images, seed)
+        choices = {
+            Source.RULE: lambda: drafts.rule_choices(shown, passes, drops),
+            Source.REWARD: lambda: drafts.reward_choices(shown, drops),
+            Source.LENGTH: lambda: drafts.length_choices(shown),
+        }[source]()
         found = drafts.triplets(choices, wanted, seed, teacher, drops)
         remaining = islice(found, before.samples, None)  # those before are chosen again, to count what is left out
         manifest = write_shards(remaining, folder, {**identity, "dropped": {source.value: drops}}, before=before)

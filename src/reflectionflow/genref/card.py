@@ -100,6 +100,7 @@ def card_of_drafts(manifest: Mapping[str, Any]) -> str:
         "rule": f"drafts that {manifest.get('judge', 'the judge')} refuses, each with the one it accepts whose pixels "
         "differ least",
         "reward": f"the worst draft of a prompt by {manifest['verifier']}, with the nearer of its two best ones",
+        "length": "drafts of a scene's short caption, which is the prompt, with drafts of its detailed one",
     }
     lines = [
         "---",

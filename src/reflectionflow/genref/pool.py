@@ -28,35 +28,6 @@ def prompts_a_round(wanted: int) -> int:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One painted picture.
-
-    Attributes:
-        prompt: What it was painted for.
-        place: Its place among the pictures of the prompt.
-        candidate: Its id.
-        seed: The seed of its noise.
-        score: The run's verifier's score, none if it failed.
-        path: Its file in the run.
-        found: What detector A sees.
-        graph: The same as a scene graph.
-    """
-
-    prompt: str
-    place: int
-    candidate: str
-    seed: int
-    score: float | None
-    path: Path
-    found: Found
-    graph: Graph
-
-    def image(self) -> Image.Image:
-        """Return its pixels, RGB."""
-        return _read(self.path)
-
-
-@dataclass(frozen=True)
 class Draft:
     """One painted picture, of which nothing is known but what its run says.
 
@@ -79,6 +50,19 @@ class Draft:
     def image(self) -> Image.Image:
         """Return its pixels, RGB."""
         return _read(self.path)
+
+
+@dataclass(frozen=True)
+class Picture(Draft):
+    """One painted picture of Scenes, and what is in it.
+
+    Attributes:
+        found: What detector A sees.
+        graph: The same as a scene graph.
+    """
+
+    found: Found
+    graph: Graph
 
 
 def drafts(paint: Painter, folder: Path, prompts: Sequence[str], images: int, seed: int) -> list[Draft]:

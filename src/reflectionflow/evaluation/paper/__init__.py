@@ -7,14 +7,15 @@ reflecting.py other reflectors criticise the same failed drafts, criticism.py te
 control.py    another generator, tuned without a condition, in place of the stack's
 chains.py     chains to look at (Figure 5)
 dataset.py    the data set in numbers (Figure 1)
-exhibits.py   every table and figure as numbers with intervals
+exhibits.py   every table and figure as numbers with intervals; scoped.py: those of several sets of prompts;
+              material.py: what they are made from
 published.py  what the paper printed
 writing.py    paper.md and paper.html, with pictures by looking.py; records.py: paper.json
 """
 
 from __future__ import annotations
 
-from reflectionflow.evaluation.paper.making import Beside, chosen, make, nobody
+from reflectionflow.evaluation.paper.making import Beside, Made, chosen, make, nobody
 from reflectionflow.evaluation.paper.methods import Lineup, lineup
 
-__all__ = ["Beside", "Lineup", "chosen", "lineup", "make", "nobody"]
+__all__ = ["Beside", "Lineup", "Made", "chosen", "lineup", "make", "nobody"]

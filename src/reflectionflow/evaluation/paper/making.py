@@ -12,8 +12,8 @@ from reflectionflow.evaluation.pages import write_all
 from reflectionflow.evaluation.paper.chains import Chains, chains_of
 from reflectionflow.evaluation.paper.control import controlled
 from reflectionflow.evaluation.paper.exhibit import Exhibit
-from reflectionflow.evaluation.paper.exhibits import Material
-from reflectionflow.evaluation.paper.methods import FLOW, NOISE, Lineup
+from reflectionflow.evaluation.paper.material import Material
+from reflectionflow.evaluation.paper.methods import FLOW, NOISE, Lineup, Part
 from reflectionflow.evaluation.paper.named import Named
 from reflectionflow.evaluation.paper.picking import picked
 from reflectionflow.evaluation.paper.reflecting import Criticised, criticised
@@ -132,7 +132,7 @@ def make(
         picks=picks,
         picked_from=source,
         oracles=frozenset(picker.name for picker in shown.pickers if picker.related),
-        left_out=(*compared.left_out, *_left_out(shown, told, chains)),
+        left_out=(*compared.left_out, *_left_out(compared, shown, told, chains)),
         criticised=told,
         chains=chains,
         dataset=shown.dataset,
@@ -143,17 +143,17 @@ def make(
     return Made(done, tuple(write(material, folder)), material.left_out)
 
 
-def _left_out(shown: Beside, told: Criticised | None, chains: Chains | None) -> Iterator[str]:
+def _left_out(compared: Lineup, shown: Beside, told: Criticised | None, chains: Chains | None) -> Iterator[str]:
     """Yield why figures that show pictures or data are not there."""
     if shown.dataset is None:
         yield "Figure 1 is left out: no data set was named; --genref DIR shows one."
-    if told is None:
+    if told is None and Part.REFLECTIONS not in compared.without:
         yield "Figure 2 is left out: it needs a corrector and a reflector."
-    elif not told.drafts:
+    elif told is not None and not told.drafts:
         yield "Figure 2 is left out: the judge refuses none of the first drafts."
     if shown.control is None:
         yield "The control without condition is left out: no generator was named; --control STACK.toml names one."
-    if not shown.speakers and chains is not None:
+    if not shown.speakers and chains is not None and Part.CHOICES not in compared.without:
         yield (
             "Reflections by others are left out: nobody was named; --told-by another-picture gives every picture what "
             "was said of another one, and a model's name has that model speak."

@@ -8,7 +8,7 @@ from typing import Any
 from reflectionflow.evaluation.paper.chains import WORDS, Chains, Change
 from reflectionflow.evaluation.paper.criticism import Example, examples
 from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, label
-from reflectionflow.evaluation.paper.exhibits import Material
+from reflectionflow.evaluation.paper.material import Material
 from reflectionflow.evaluation.paper.provenance import Provenance
 from reflectionflow.evaluation.paper.reflecting import Criticised
 from reflectionflow.evaluation.results import Results

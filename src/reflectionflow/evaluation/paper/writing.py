@@ -15,7 +15,7 @@ from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
 from reflectionflow.evaluation.paper.criticism import examples
 from reflectionflow.evaluation.paper.dataset import dataset_grid
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line, drawn, label
-from reflectionflow.evaluation.paper.exhibits import Material, exhibits
+from reflectionflow.evaluation.paper.exhibits import exhibits
 from reflectionflow.evaluation.paper.looking import (
     EXAMPLES,
     chains_title,
@@ -24,6 +24,7 @@ from reflectionflow.evaluation.paper.looking import (
     shown_chains,
     shown_examples,
 )
+from reflectionflow.evaluation.paper.material import Material
 from reflectionflow.evaluation.paper.provenance import Provenance, provenance
 from reflectionflow.evaluation.paper.records import records
 from reflectionflow.evaluation.paper.reflecting import Criticised

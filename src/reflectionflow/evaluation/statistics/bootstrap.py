@@ -71,14 +71,17 @@ class Sampled:
         return Sampled(change(self.point), change(self.draws))
 
     def estimates(self, level: float = LEVEL) -> list[Estimate]:
-        """Return each statistic with its percentile interval, over the resamples in which it is a number."""
+        """Return each statistic with its percentile interval, over the resamples in which it is a number.
+
+        Of a ratio on few prompts that interval may miss the very value; it is then widened to hold it.
+        """
         ends = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
         found = []
         for value, column in zip(self.point, self.draws.T, strict=True):
             known = column[~np.isnan(column)]
             # Ends are draws themselves, so that infinite ones (a score never reached) stay infinite.
             low, high = np.percentile(known, ends, method="inverted_cdf") if known.size else (np.nan, np.nan)
-            found.append(Estimate(float(value), float(low), float(high)))
+            found.append(Estimate(float(value), float(np.fmin(low, value)), float(np.fmax(high, value))))
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""Rule and reward for stacks that do not paint Scenes: drafts of prompts from a file, and a teacher that looks at both.
+"""Rule, reward and length for stacks that do not paint Scenes: drafts, and a teacher that looks at both.
 
 No scene graph is known of such pictures, so the nearest picture is the one whose pixels differ least, and reflections
 are the teacher's. Pairs that it does not prefer as they were meant are dropped.
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from reflectionflow.genref.teacher_vlm import VlmTeacher
 
 IMAGES = 8
+IMAGES_OF_CAPTIONS = 2
+"""Of each caption of a scene, since every one of them makes a pair."""
 MOST = 3
 """Pairs of a prompt judged by rules."""
 Passes = Callable[[Sequence[tuple[str, "Image"]]], Sequence[bool]]
@@ -35,11 +37,19 @@ Passes = Callable[[Sequence[tuple[str, "Image"]]], Sequence[bool]]
 
 @dataclass(frozen=True)
 class Choice:
-    """Two drafts of one prompt, before the teacher has seen them."""
+    """Two drafts, before the teacher has seen them.
+
+    Attributes:
+        flawed: The worse one, whose prompt is the sample's.
+        enhanced: The better one.
+        subset: As published: rule, general or length.
+        wanted: What the teacher compares them by.
+    """
 
     flawed: Draft
     enhanced: Draft
     subset: str
+    wanted: str
 
 
 def rule_choices(
@@ -62,7 +72,7 @@ def rule_choices(
         ways = [min((_apart(images[one], images[other]), one, other) for other in good) for one in bad]
         drops["enough pairs of the prompt"] += max(0, len(ways) - MOST)
         for _, one, other in sorted(ways)[:MOST]:
-            yield Choice(pictures[one], pictures[other], "rule")
+            yield Choice(pictures[one], pictures[other], "rule", prompt)
 
 
 def reward_choices(painted: Iterable[tuple[str, Sequence[Draft]]], drops: Counter[str]) -> Iterator[Choice]:
@@ -72,7 +82,7 @@ def reward_choices(painted: Iterable[tuple[str, Sequence[Draft]]], drops: Counte
     """
     from scipy.stats import rankdata
 
-    for _, pictures in painted:
+    for prompt, pictures in painted:
         scored = [picture for picture in pictures if picture.score is not None]
         if len(scored) < 2:
             drops["too few pictures have a score"] += 1
@@ -85,7 +95,19 @@ def reward_choices(painted: Iterable[tuple[str, Sequence[Draft]]], drops: Counte
             drops["the verifier sees no clear difference"] += 1
             continue
         flawed = worst.image()
-        yield Choice(worst, min(best, key=lambda picture: _apart(flawed, picture.image())), "general")
+        yield Choice(worst, min(best, key=lambda picture: _apart(flawed, picture.image())), "general", prompt)
+
+
+def length_choices(painted: Iterable[tuple[str, Sequence[Draft]]]) -> Iterator[Choice]:
+    """Yield each draft of a scene's short caption with one of its detailed caption, by which the teacher compares them.
+
+    Args:
+        painted: The short and the detailed caption of each scene in turn, with their drafts.
+    """
+    captions = iter(painted)
+    for (_, of_short), (detailed, of_detailed) in zip(captions, captions, strict=True):
+        for flawed, enhanced in zip(of_short, of_detailed, strict=False):  # of failed ones there are fewer
+            yield Choice(flawed, enhanced, "length", detailed)
 
 
 def _apart(first: Image, second: Image) -> float:
@@ -94,19 +116,22 @@ def _apart(first: Image, second: Image) -> float:
     return float(np.sqrt(np.mean((pixels[0] - pixels[1]) ** 2)))
 
 
-def painted(paint: Painter, folder: Path, prompts: Sequence[str], seed: int) -> Iterator[tuple[str, Sequence[Draft]]]:
+def painted(
+    paint: Painter, folder: Path, prompts: Sequence[str], images: int, seed: int
+) -> Iterator[tuple[str, Sequence[Draft]]]:
     """Yield prompts with their drafts, painted in rounds as they are wanted; a run that is there is not painted again.
 
     Args:
         paint: Paints.
         folder: Where runs lie.
         prompts: What to paint, without doubles.
+        images: Drafts of each.
         seed: Of the noise.
     """
     for start in range(0, len(prompts), MOST_PROMPTS):
         some = prompts[start : start + MOST_PROMPTS]
         found: dict[str, list[Draft]] = {prompt: [] for prompt in some}
-        for draft in drafts(paint, folder / f"drafts-{start // MOST_PROMPTS}", some, IMAGES, seed):
+        for draft in drafts(paint, folder / f"drafts-{start // MOST_PROMPTS}", some, images, seed):
             found[draft.prompt].append(draft)
         yield from found.items()
 
@@ -147,7 +172,7 @@ def triplets(
 
 def _comparison(choice: Choice, swapped: bool) -> Comparison[Draft]:
     shown = (choice.enhanced, choice.flawed) if swapped else (choice.flawed, choice.enhanced)
-    return Comparison(choice.flawed.prompt, *shown)
+    return Comparison(choice.wanted, *shown)
 
 
 def _triplet(choice: Choice, number: int, edits: tuple[str, ...], cot: Mapping[str, object]) -> Triplet:
