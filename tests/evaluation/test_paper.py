@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from tests.support.papers import Dark, paper, planned
 from tests.support.running import QUICK
 from tests.support.world import Brightness, Critic, Painter, stack
 
-FILES = ("paper.md", "paper.html", "paper.json", "figure-5.png", "results.json")
+FILES = ("paper.md", "paper.html", "paper.json", "figure-5.png", "figure-4-middle.svg", "results.json")
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,23 @@ def test_the_page_stands_alone(finished):
     assert page.count("<svg") == 5
     assert page.count("<polygon") >= 3 + 3  # bands
     assert all((finished[0] / link).exists() for link in re.findall(r'href="([^"#]+)"', page))
+
+
+def test_figures_are_files_of_their_own_and_none_is_left_of_what_is_no_longer_shown(finished, tmp_path):
+    text = (finished[0] / "paper.md").read_text()
+    named = re.findall(r"!\[.*\]\((figure-4.*\.svg)\)", text)
+    assert named == [
+        *(f"{name}.svg" for side in ("left", "middle") for name in both(f"figure-4-{side}")),
+        "figure-4-right.svg",
+    ]
+    for name in named:
+        drawing = ElementTree.fromstring((finished[0] / name).read_text())
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len(drawing.findall(".//{*}polyline")) >= 3
+    paper(tmp_path, stack(), each=1)
+    (tmp_path / "figure-9.svg").write_text("of an exhibit that was shown before")
+    paper(tmp_path, stack(), each=1)
+    assert {path.name for path in tmp_path.glob("*.svg")} == set(named)
 
 
 def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):

@@ -25,10 +25,13 @@ def _lines(about: About, grids: Sequence[Grid], facts: Sequence[tuple[str, str]]
         yield from grid_lines(grid)
 
 
-def grid_lines(grid: Grid) -> Iterator[str]:
-    """Yield one table as Markdown: a heading, the rows, the notes."""
+def grid_lines(grid: Grid, picture: str = "") -> Iterator[str]:
+    """Yield one table as Markdown: a heading, a picture where there is one, the rows, the notes."""
     yield ""
     yield f"## {grid.title} {grid.label}".rstrip()
+    if picture:
+        yield ""
+        yield picture
     yield ""
     yield _row(grid.head)
     yield _row(["---"] + ["---:"] * (len(grid.head) - 1))

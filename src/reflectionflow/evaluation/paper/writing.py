@@ -1,4 +1,4 @@
-"""paper.md, paper.html (self-contained) and paper.json: the same numbers for a repository, for people, for programs."""
+"""paper.md with its figures as SVG, paper.html (self-contained) and paper.json: for a repository, people, programs."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
         with RunDirectory.read(folder / RUN) as run:
             told = provenance(run, material.beside)
             write_atomically(folder / PAGE, _page(material, shown, told, run).encode())
+        _draw(shown, folder)
         write_atomically(folder / TEXT, ("\n".join(_text(material, shown, told)) + "\n").encode())
         data = json.dumps(records(material, shown, told), ensure_ascii=False, indent=1)
         write_atomically(folder / DATA, data.encode() + b"\n")
@@ -119,6 +120,21 @@ def chart_of(exhibit: Exhibit) -> Chart | None:
     return chart(DRAWN, curves, names, places, exhibit.axis)
 
 
+def _draw(shown: Sequence[Exhibit], folder: Path) -> None:
+    """Write every figure as a file of its own, and remove those of exhibits that are no longer shown."""
+    template = environment().get_template("chart.svg.jinja")
+    figures = {exhibit: chart for exhibit in shown if (chart := chart_of(exhibit))}
+    for exhibit, chart in figures.items():
+        drawing = template.render(chart=chart, title=exhibit.title)
+        write_atomically(folder / _drawing(exhibit), drawing.encode())
+    for path in set(folder.glob("figure-*.svg")) - {folder / _drawing(exhibit) for exhibit in figures}:
+        path.unlink()
+
+
+def _drawing(exhibit: Exhibit) -> str:
+    return f"{exhibit.id}.svg"
+
+
 def _facts(results: Results, told: Provenance) -> list[tuple[str, str]]:
     return [*((name, value) for name, value in facts(results) if name != "Methods"), *told.facts]
 
@@ -138,7 +154,8 @@ def _text(material: Material, shown: Sequence[Exhibit], told: Provenance) -> Ite
     if material.dataset is not None:
         yield from grid_lines(dataset_grid(material.dataset))
     for exhibit in shown:
-        yield from grid_lines(grid_of(exhibit, related))
+        picture = f"![{exhibit.title}]({_drawing(exhibit)})" if drawn(exhibit) else ""
+        yield from grid_lines(grid_of(exhibit, related), picture)
         if exhibit.id == REFLECTIONS and material.criticised is not None:
             yield from _examples_text(material.criticised, material.results)
     if material.chains is not None and material.chains.picture:
