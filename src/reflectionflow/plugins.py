@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
@@ -84,6 +84,14 @@ class ModelSpec(Generic[OptionsT]):
     load: Callable[[OptionsT], Any]
     needs: Callable[[OptionsT], Sequence[str]] = _nothing_missing
     summary: str = ""
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """What a loaded model may have besides its role's method."""
+
+    def share(self, others: Sequence[Any]) -> None:
+        """Take note of the other models of the stack, whose weights may serve for this one too; loads nothing."""
 
 
 def registered() -> dict[str, EntryPoint]:

@@ -38,6 +38,7 @@ from reflectionflow.plugins import (
     LocalPath,
     ModelOptions,
     ModelSpec,
+    Sharing,
     find_model,
     listed,
     meant,
@@ -378,7 +379,7 @@ def _checked(schema: type[ModelT], values: Any, where: str, path: Path, problems
 
 
 def _loaded(plan: StackPlan) -> dict[Role, Any]:
-    """Load each part; equal models with equal options are one object."""
+    """Load each part; equal models with equal options are one object, and others may share weights."""
     by_origin: dict[tuple[str, str], Any] = {}
     models: dict[Role, Any] = {}
     for part in plan.parts:
@@ -386,6 +387,9 @@ def _loaded(plan: StackPlan) -> dict[Role, Any]:
         if origin not in by_origin:
             by_origin[origin] = part.spec.load(part.options)
         models[part.role] = by_origin[origin]
+    for model in by_origin.values():
+        if isinstance(model, Sharing):
+            model.share([other for other in by_origin.values() if other is not model])
     return models
 
 

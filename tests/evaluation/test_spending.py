@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 
 import pytest
 
+from reflectionflow.errors import TransientError
 from reflectionflow.evaluation.planning import Method, plan
 from reflectionflow.evaluation.tables import tables
 from reflectionflow.runs import RunDirectory
@@ -15,6 +17,7 @@ from reflectionflow.search import strategy
 from reflectionflow.types import Budget
 from tests.support.evaluating import Contrast, asked, evaluate
 from tests.support.running import QUICK, SPEC
+from tests.support.world import Critic, Painter, nothing, stack
 
 METHODS = ("noise", Method("by edits", strategy("reflection", {"refine": True, "width": 2, "drafts": 3})))
 CALLS = ("images", "verifier_calls", "reflector_calls", "refiner_calls", "denoiser_evaluations")
@@ -79,3 +82,37 @@ def test_model_seconds_stand_in_the_costs_alone(finished):
     assert costs["model_hours"] == pytest.approx(sum(done.seconds.values()) / 3600, abs=1e-6)
     assert "gpu_hours" not in costs
     assert "| by edits, 8 |" in (folder / "costs.md").read_text()
+
+
+def test_what_failed_in_passing_is_counted_as_it_was_searched(tmp_path):
+    """A reflector that is down for its first questions: counting begins when it is up again."""
+    asked_of = Counter()
+
+    def down(requests):
+        asked_of.update(request.id for request in requests)
+        if any(asked_of[request.id] <= QUICK.attempts for request in requests):
+            raise TransientError("The line is dead.")
+
+    painter = Painter(log=tmp_path / "log")
+    models = stack(generator=painter, corrector=painter, reflector=Critic(before=down))
+    planned = plan(asked(1, strategies=(METHODS[1],), images=8, stack=models), Contrast())
+    done = evaluate(tmp_path / "out", planned)
+    with RunDirectory.read(tmp_path / "out" / "run") as run:
+        results = [stored.result for stored in run.results()]
+    assert all(result.failed_calls for result in results)
+    used = {step.candidate.id for result in results for step in result.steps}
+    assert set((tmp_path / "log").read_text().split()) == used, "counting painted nothing"
+    for row in done.results.rows:
+        told = [item.denoiser_evaluations for item in row.outcomes]
+        assert told == [5 * item.images for item in row.outcomes]
+
+
+def test_a_search_that_a_reflector_failed_is_made_again_when_the_evaluation_goes_on(tmp_path):
+    def dead(requests):
+        raise TransientError("The line is dead.")
+
+    for before, failed in ((dead, True), (nothing, False)):
+        models = stack(reflector=Critic(before=before))
+        evaluate(tmp_path, plan(asked(1, strategies=(METHODS[1],), images=8, stack=models), Contrast()))
+        with RunDirectory.read(tmp_path / "run") as run:
+            assert {bool(stored.result.failed_calls) for stored in run.results()} == {failed}

@@ -16,7 +16,9 @@ from reflectionflow.evaluation.planning import Method, plan
 from reflectionflow.evaluation.statistics import Efficiency, Estimate, sample_efficiency
 from reflectionflow.evaluation.tables import tables
 from reflectionflow.search import registry, strategy
+from reflectionflow.types import Verdict
 from tests.support.evaluating import CLIMBING, WIDE, Contrast, asked, evaluate, items
+from tests.support.world import Brightness, stack
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,15 @@ def test_no_score_has_an_interval_without_width(tmp_path, each):
             assert [estimate.is_flat for estimate in values] == list(item.same)
     assert [estimate.is_flat for estimate in found.against["noise"]] == [False, False, True]
     assert "[+0.00, +0.00]" not in (tmp_path / "report.md").read_text()
+
+
+def test_pictures_that_score_alike_are_not_the_same(tmp_path):
+    """A verifier of few values, and prompts that every picture passes."""
+    verifier = Brightness()
+    verifier._judge = lambda question: Verdict(question.candidate.id, verifier.name, 1.0)
+    found = tables(evaluate(tmp_path, plan(asked(1, stack=stack(verifier=verifier)), Contrast())).results)
+    assert [item.same[0] for item in found.differences] == [True, True]
+    assert [item.same[-1] for item in found.differences] == [False, False]
 
 
 def test_the_width_table_takes_drafts_that_follow_from_the_width_as_the_same(tmp_path):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reflectionflow.evaluation.results import MethodInfo, Outcome, Results, Row, tags_of
+from reflectionflow.evaluation.results import MethodInfo, Outcome, Results, Row, painted, tags_of
 from reflectionflow.evaluation.statistics import Bootstrap, Estimate, best_of, pass_at, tag_interval
 
 Floats = NDArray[np.float64]
@@ -107,20 +107,19 @@ class Arrays:
         return tuple(NONE if alike else item for alike, item in zip(same, found, strict=True))
 
     def same_pictures(self, first: str, second: str) -> tuple[bool, ...]:
-        """Return, for each budget, whether two methods painted pictures of the same scores for every prompt and seed.
+        """Return, for each budget, whether two methods painted the same pictures for every prompt and seed.
 
         Methods that share their drafts do so until one of them paints something else.
         """
         keys = [(prompt, seed) for prompt in range(len(self.prompt_tags)) for seed in self.about.seeds]
         return tuple(
-            all(self._scored(first, *key, budget) == self._scored(second, *key, budget) for key in keys)
+            all(self._painted(first, *key, budget) == self._painted(second, *key, budget) for key in keys)
             for budget in self.about.budgets
         )
 
-    def _scored(self, method: str, prompt: int, seed: int, budget: int) -> tuple[tuple[float | None, ...], str]:
+    def _painted(self, method: str, prompt: int, seed: int, budget: int) -> Hashable:
         rows = self._rows[method, prompt, seed]
-        row = next(row for row in rows if any(item.budget == budget for item in row.outcomes))
-        return row.scores[:budget], row.correct[:budget]
+        return next(found for row in rows if (found := painted(row, budget)) is not None)
 
     def curve(self, method: MethodInfo) -> Floats:
         """Return a method's score by budget, [prompts, budgets]: of exchangeable drafts over all choices of them."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.arrays import NONE, SIX
-from reflectionflow.evaluation.results import Outcome, Results, Row, read_results, tags_of
+from reflectionflow.evaluation.results import Outcome, Results, Row, painted, read_results, tags_of
 from reflectionflow.evaluation.statistics import Bootstrap, Estimate, holm, sign_flip, sign_test
 from reflectionflow.geneval import Metadata
 
@@ -276,15 +276,15 @@ def _outcomes(side: Side, items: list[Metadata], seeds: tuple[int, ...]) -> Tabl
 
 
 def _same_pictures(first: Side, second: Side, items: list[Metadata], seeds: tuple[int, ...], budget: int) -> bool:
-    """Return whether both sides painted pictures of the same scores for every common prompt and seed."""
+    """Return whether both sides painted the same pictures for every common prompt and seed."""
     one, other = (
         {
-            (places[item], row.seed): (row.scores[:budget], row.correct[:budget])
+            (places[item], row.seed): found
             for row in side.results.rows
             if row.method == side.method
             and row.seed in seeds
             and (item := side.results.prompts[row.prompt]) in places
-            and any(outcome.budget == budget for outcome in row.outcomes)
+            and (found := painted(row, budget)) is not None
         }
         for side in (first, second)
         for places in [{item: index for index, item in enumerate(items)}]

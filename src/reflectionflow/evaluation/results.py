@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import Metadata
 from reflectionflow.types import canonical_json, to_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE, TABLE = "results.json", "results.csv"
 
 
@@ -74,6 +74,7 @@ class Row:
         stop: Why it ended.
         scores: The verifier's score of each picture in the order of place; none where it failed to judge.
         correct: The judge's decision on each, as a string of 0 and 1.
+        pictures: The first digits of the SHA-256 of each one's PNG file.
         outcomes: At each budget that is read from this search.
         charged: What the search cost as if it ran alone, without seconds, by name.
         failures: The distinct reasons why pictures could not be painted or judged.
@@ -86,6 +87,7 @@ class Row:
     stop: str
     scores: tuple[float | None, ...]
     correct: str
+    pictures: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     charged: Mapping[str, int]
     failures: tuple[str, ...]
@@ -93,10 +95,8 @@ class Row:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a row from its JSON form."""
-        outcomes = tuple(Outcome(**item) for item in data["outcomes"])
-        return cls(
-            **{**data, "outcomes": outcomes, "scores": tuple(data["scores"]), "failures": tuple(data["failures"])}
-        )
+        lists = {name: tuple(data[name]) for name in ("scores", "pictures", "failures")}
+        return cls(**{**data, **lists, "outcomes": tuple(Outcome(**item) for item in data["outcomes"])})
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,17 @@ def read_results(folder: Path) -> Results:
 
 def _damaged(path: Path, error: Exception) -> MisuseError:
     return MisuseError(f"{path} is damaged ({error!r}); repeat the evaluation's command to write it again.")
+
+
+def painted(row: Row, budget: int) -> Hashable | None:
+    """Return what is alike where two searches painted the same pictures with a budget, and found the same of them; none
+    if the budget was not asked for.
+
+    Scores and decisions alone are not enough: a verifier of few values gives many pictures the same.
+    """
+    if all(outcome.budget != budget for outcome in row.outcomes):
+        return None
+    return row.pictures[:budget], row.scores[:budget], row.correct[:budget]
 
 
 def tags_of(prompts: Sequence[Metadata]) -> tuple[str, ...]:

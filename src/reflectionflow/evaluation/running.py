@@ -29,6 +29,8 @@ Consumer = Callable[[Event], None]
 RUN, DECISIONS = "run", "decisions.sqlite"
 AT_ONCE = 512
 """Searches in flight: enough to fill every batch, few enough to fit into memory whatever the benchmark's size."""
+DIGITS = 12
+"""Of a picture's hash that a row keeps."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _is_whole(trial: Trial, stored: StoredResult | None) -> bool:
     """Return whether a stored result is that of this budget, with nothing to try again."""
     if stored is None or stored.search["task"]["budget"] != to_json(trial.search.task.budget):
         return False
-    return not any(_failure_of(step) for step in stored.result.steps)
+    return not stored.result.failed_calls and not any(_failure_of(step) for step in stored.result.steps)
 
 
 def _row(trial: Trial, run: RunReader, decisions: Decisions, plan: Plan, spent: Spent) -> Row:
@@ -151,6 +153,7 @@ def _row(trial: Trial, run: RunReader, decisions: Decisions, plan: Plan, spent: 
         stop=to_json(result.stop),
         scores=tuple(step.verdict.score if step.verdict else None for step in pictures),
         correct="".join(str(int(decided[step.candidate.image][0])) for step in pictures if step.candidate),
+        pictures=tuple(step.candidate.image[:DIGITS] for step in pictures if step.candidate),
         outcomes=tuple(_outcome(budget, result, decided, spent[trial.search.id, budget]) for budget in trial.budgets),
         charged=charged,
         failures=tuple(dict.fromkeys(filter(None, map(_failure_of, result.steps)))),

@@ -12,7 +12,7 @@ from typing import Any
 
 from reflectionflow.evaluation.planning import Plan, Trial
 from reflectionflow.runs import RunDirectory
-from reflectionflow.runs.journal import ResultRow
+from reflectionflow.runs.journal import ResultRow, Row
 from reflectionflow.runtime import Patience, drain_searches
 from reflectionflow.types import Budget, Spend
 
@@ -27,10 +27,10 @@ def spending(plan: Plan, run: RunDirectory, at_once: int, patience: Patience) ->
         plan: The evaluation, whose searches the run holds.
         run: Its run.
         at_once: Searches in flight.
-        patience: How often to try again what failed in passing when it was searched.
+        patience: How long to wait for what the run does not hold.
 
     Raises:
-        ModelError: if a model that has to be asked again failed for good.
+        ModelError: if a model that has to be asked failed for good.
         StorageError: if the run cannot be read.
     """
     found: dict[tuple[str, int], Spend] = {}
@@ -52,12 +52,19 @@ def _at(budget: int, trials: Sequence[Trial]) -> list[Any]:
 
 
 class _Replay(RunDirectory):
-    """An open run whose searches are run again: calls are found in it, but neither events nor results go into it."""
+    """An open run whose searches are run again: calls are found in it, but neither events nor results go into it.
+
+    What failed in passing fails again, because the search went on without it.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self.path, self.header, self.spec = run.path, run.header, run.spec
         self.journal, self.images = run.journal, run.images
         self.charged: dict[str, Spend] = {}
+
+    def answer(self, call: str) -> Row | None:
+        """Return the journaled call with this id, or its failure."""
+        return self.journal.find(call) or self.journal.gave_up(call)
 
     def record_event(self, event: Mapping[str, Any]) -> None:
         """Pass the event over."""

@@ -261,7 +261,7 @@ def _grid(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[int, tuple[Esti
     if len(wide) < 2 or len(rest) != 1:
         return {}
     values = {int(m.options["width"]): arrays.mean(m.name, is_correct) for m in wide}
-    return {width: tuple(arrays.bootstrap.macro(values[width], arrays.primary).estimates()) for width in sorted(values)}
+    return {width: arrays.shares(values[width], arrays.primary) for width in sorted(values)}
 
 
 def _beside_width(method: MethodInfo) -> dict[str, str]:

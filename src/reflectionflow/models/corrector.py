@@ -75,6 +75,7 @@ class FluxCorrector(FluxGenerator):
             options.corrector, options.corrector_hub, options.corrector_revision, hub.LORA_INDEXES
         )
         self._spelling = options.spelling
+        self._lender: FluxGenerator | None = None
         base, own = self.name, {}
         if (self._corrector / FILE).exists():
             manifest = read_manifest(self._corrector)
@@ -99,6 +100,11 @@ class FluxCorrector(FluxGenerator):
         }  # fmt: skip
         if self._spelling is not Spelling.TRAINING:
             self.settings = {**self.settings, "spelling": self._spelling.value}
+
+    def share(self, others: Sequence[Any]) -> None:
+        """Use the weights of the generator that drafts with the same base: a LoRA is not used without a condition."""
+        lenders = (other for other in others if isinstance(other, FluxGenerator) and not isinstance(other, type(self)))
+        self._lender = next((other for other in lenders if other.origin == self.origin), None)
 
     def layout(self, recipe: Recipe) -> tuple[int, int, int, float, int]:
         """Return size, steps, guidance and text padding: what one call of the pipeline shares."""
@@ -152,35 +158,46 @@ class FluxCorrector(FluxGenerator):
 
     @cached_property
     def _pipe(self) -> Any:
-        import torch
-
-        from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
-
-        dtype = getattr(torch, self._options.dtype)
         with quiet("transformers", "diffusers"):
             try:
-                pipe = FluxReflectionPipeline.from_pretrained(self._folder, dtype=dtype, local_files_only=True)
-                if self._kind == TRANSFORMER:
-                    from diffusers import FluxTransformer2DModel
-
-                    tuned = FluxTransformer2DModel.from_pretrained(
-                        self._corrector / TRANSFORMER, dtype=dtype, local_files_only=True
-                    )
-                    pipe.register_modules(transformer=tuned)
-                else:
+                pipe = self._based(self._own())
+                if self._kind == LORA:
                     self._check(pipe)
                     pipe.load_lora_weights(self._corrector, local_files_only=True)
                     pipe.set_adapters(pipe.get_active_adapters(), adapter_weights=self._scale)
-                if (self._corrector / WORDS).is_dir():
-                    from transformers import T5EncoderModel
-
-                    own = T5EncoderModel.from_pretrained(self._corrector / WORDS, dtype=dtype, local_files_only=True)
-                    pipe.register_modules(text_encoder_2=own)
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise CheckpointError(f"The corrector in {self._corrector} cannot be read: {error}") from error
         pipe.condition_options = self._condition
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(self._device)
+
+    def _own(self) -> dict[str, Any]:
+        """Return the parts that are the corrector's and not its base's."""
+        import torch
+        from diffusers import FluxTransformer2DModel
+        from transformers import T5EncoderModel
+
+        dtype, found = getattr(torch, self._options.dtype), dict[str, Any]()
+        if self._kind == TRANSFORMER:
+            folder = self._corrector / TRANSFORMER
+            found["transformer"] = FluxTransformer2DModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        if (self._corrector / WORDS).is_dir():
+            folder = self._corrector / WORDS
+            found["text_encoder_2"] = T5EncoderModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        return found
+
+    def _based(self, own: Mapping[str, Any]) -> Any:
+        """Return a pipeline of these parts, the others being the base's: the generator's where it has the same."""
+        import torch
+
+        from reflectionflow.models.condition.pipeline import FluxReflectionPipeline
+
+        if self._lender is None:
+            dtype = getattr(torch, self._options.dtype)
+            return FluxReflectionPipeline.from_pretrained(self._folder, dtype=dtype, local_files_only=True, **own)
+        parts = {**self._lender.parts, **own}
+        scheduler = parts["scheduler"]  # it remembers where it is
+        return FluxReflectionPipeline(**{**parts, "scheduler": type(scheduler).from_config(scheduler.config)})
 
     def _check(self, pipe: Any) -> None:
         """Refuse a LoRA that diffusers would load in part or not at all, which it says in a warning alone.

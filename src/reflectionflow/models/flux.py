@@ -146,6 +146,20 @@ class FluxGenerator:
             for request, picture in zip(requests, pictures, strict=False)
         ]
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts of its pipeline by diffusers' names; weights load at the first call.
+
+        Raises:
+            CheckpointError: if the weights cannot be read.
+        """
+        return dict(self._pipe.components)
+
+    @property
+    def origin(self) -> tuple[Path, str, str]:
+        """Folder of its weights, precision and device: where all are equal, one set of weights serves two models."""
+        return (self._folder.resolve(), self._options.dtype, self._device)
+
     def _spelled(self, prompt: str) -> str:
         """Return the prompt as the text encoders know it: lower case where the checkpoint declares its words."""
         return " ".join(prompt.lower().split()) if self._details.words else prompt

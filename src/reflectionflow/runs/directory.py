@@ -194,6 +194,27 @@ class RunDirectory(RunReader):
         header = _read_header(root)
         return RunReader(root, header, Journal(root / "journal.sqlite", writable=False))
 
+    @classmethod
+    def reopen(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Continue the run in `path` as it was asked for, and keep other processes from writing it.
+
+        Raises:
+            MisuseError: if `path` is not a run.
+            RunMismatchError: if it has another schema version, or another process is writing it.
+            StorageError: if it cannot be read or written.
+        """
+        with cls.read(path) as known:
+            spec = known.spec
+        return cls.open(path, spec)
+
+    def answer(self, call: str) -> Row | None:
+        """Return the journaled call with this id, or none when it has yet to be made.
+
+        Raises:
+            StorageError: if the journal cannot be read.
+        """
+        return self.journal.find(call)
+
     def record_event(self, event: Mapping[str, Any]) -> None:
         """Append one event to `events.jsonl`; it survives the death of this process, though not a power cut.
 

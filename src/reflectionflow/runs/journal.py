@@ -138,6 +138,13 @@ class Journal:
             found = self._reader.execute(query, (call,)).fetchone()
         return None if found is None else _row(found)
 
+    def gave_up(self, call: str) -> Row | None:
+        """Return the last failure in passing of the call with this id, or none."""
+        with storage_errors(self._run, "reading the journal"):
+            query = f"SELECT {_COLUMNS} FROM calls WHERE id = ? AND transient = 1 ORDER BY number DESC LIMIT 1"
+            found = self._reader.execute(query, (call,)).fetchone()
+        return None if found is None else _row(found)
+
     def rows(self) -> Iterator[Row]:
         """Yield every row in the order of writing, transient failures included."""
         with storage_errors(self._run, "reading the journal"):

@@ -171,7 +171,7 @@ class Dispatcher:
         if (shared := self._open.get(call.id)) is not None:
             shared.asks.append(ask)
             return False
-        row = self._given_up.get(call.id) or self._run.journal.find(call.id)
+        row = self._given_up.get(call.id) or self._run.answer(call.id)
         if row is not None:
             ask.answer(answer_of(call, row), spend_of(row), computed=False)
             return True

@@ -77,10 +77,7 @@ def picked(
     trials = [trial for trial in planned.trials if trial.method.name == method]
     rows = {(row.prompt, row.seed): row for row in results.rows if row.method == method}
     found = {}
-    with RunDirectory.read(run) as known:
-        spec = known.spec
-
-    with RunDirectory.open(run, spec) as directory:
+    with RunDirectory.reopen(run) as directory:
         for picker in by:
             replays = {(trial.prompt, trial.seed): _replay(trial, picker, directory) for trial in trials}
             say(f"{picker.name} picks from the pictures of {method}: {len(trials)} searches.")

@@ -148,9 +148,7 @@ def criticised(
     """
     trials = {(trial.prompt, trial.seed): trial for trial in planned.trials if trial.method.name == NOISE}
     said: dict[str, _Answers] = {}
-    with RunDirectory.read(folder / RUN) as known:
-        spec = known.spec
-    with RunDirectory.open(folder / RUN, spec) as run:
+    with RunDirectory.reopen(folder / RUN) as run:
         failed = _failed(results, trials, run)
         asking = _Asking(planned.models, trials, failed, run, beside(on_event), patience)
         for critic in by:

@@ -21,7 +21,7 @@ from reflectionflow.evaluation.paper.replaying import Say, recorded
 from reflectionflow.evaluation.paper.substituting import correct_picks, substituted
 from reflectionflow.evaluation.planning import Plan
 from reflectionflow.evaluation.running import RUN, Consumer
-from reflectionflow.roles import Reflector, ReflectRequest, Role
+from reflectionflow.roles import Reflector, ReflectRequest, Role, read_by
 from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Patience
 from reflectionflow.types import Failure, Reflection, canonical_json
@@ -61,7 +61,7 @@ class Swapped:
 
     def __init__(self, reflector: Reflector, words: Words) -> None:
         self._reflector, self._words = reflector, words
-        self.worker, self.batch_size = reflector.worker, reflector.batch_size
+        self.worker, self.batch_size, self.reads = reflector.worker, reflector.batch_size, read_by(reflector)
         known = {prompt: [(one.candidate, one.text) for one in said] for prompt, said in words.items()}
         digest = hashlib.sha256(canonical_json(known).encode()).hexdigest()
         self.name = f"{Elsewhere(reflector).name}+{digest[:6]}"

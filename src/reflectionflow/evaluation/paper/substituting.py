@@ -48,9 +48,7 @@ def correct_picks(other: Plan, folder: Path, on_event: Consumer, patience: Patie
         ModelError: if a model failed for good.
         StorageError: if something cannot be read or written.
     """
-    with RunDirectory.read(folder / RUN) as known:
-        spec = known.spec
-    with RunDirectory.open(folder / RUN, spec) as run:
+    with RunDirectory.reopen(folder / RUN) as run:
         decisions = Decisions(folder / DECISIONS, other.judge)
         try:
             rows = played(other, run, decisions, on_event, patience)

@@ -217,7 +217,12 @@ def tag_interval(values: ArrayLike, replicates: float | None = None) -> Estimate
     trials = mean * (1 - mean) * found.size / spread if spread > 0 else float(found.size)
     if replicates is not None:
         trials = min(trials, found.size * replicates)
-    return _wilson(mean, trials, _student(found.size))
+    return clustered(mean, trials, found.size)
+
+
+def clustered(share: float, trials: float, prompts: int) -> Estimate:
+    """Return a share with Wilson's interval for so many effective trials and Student's quantile for so many prompts."""
+    return _wilson(share, trials, _student(prompts))
 
 
 def _wilson(share: float, trials: float, quantile: float) -> Estimate:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
-from reflectionflow.evaluation.intervals import wilson
-from reflectionflow.evaluation.statistics.bootstrap import Estimate
+from reflectionflow.evaluation.statistics.bootstrap import Estimate, clustered
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,8 @@ def rate(counts: Sequence[Sequence[int]]) -> Rate:
     if not total:
         return Rate(np.nan, np.nan, np.nan, 0)
     share, prompts = float(tried[:, 0].sum() / total), len(tried)
-    if prompts == 1:
-        return Rate(share, 0.0, 1.0, int(total))
     residuals = tried[:, 0] - share * tried[:, 1]
-    variance = float((residuals**2).sum()) / total**2 * prompts / (prompts - 1)
+    variance = float((residuals**2).sum()) / total**2 * prompts / max(1, prompts - 1)
     trials = min(share * (1 - share) / variance, total) if variance > 0 else float(prompts)
-    low, high = wilson(share * trials, trials, z=float(student.ppf(0.975, prompts - 1)))
-    return Rate(share, low, high, int(total))
+    found = clustered(share, trials, prompts)
+    return Rate(share, found.low, found.high, int(total))
