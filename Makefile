@@ -15,7 +15,7 @@ LIMIT ?= 25
 COMPOSITE ?= 100
 SEEDS ?= 2
 PICK_BY ?= scenes-vlm,scenes-reward,scenes-clip
-TOLD_BY ?=
+TOLD_BY ?= another-picture,scenes-teacher
 OUT ?= paper
 SHARDS := 'data.shards=["$(GENREF)","$(GENREF)-edits","$(GENREF)-retouches"]'
 # The tests' processes share the cores; each keeps to one, and to whole files, whose fixtures are made once.
