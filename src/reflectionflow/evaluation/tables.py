@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -250,8 +250,9 @@ def efficiency_of(arrays: Arrays, methods: Sequence[MethodInfo], tags: Sequence[
     if len(budgets) < 2:
         return {}
     curves = {m.name: arrays.bootstrap.macro(arrays.curve(m), tags) for m in methods}
-    baseline = curves[methods[0].name]
-    return {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
+    baseline, target = curves[methods[0].name], arrays.shares(arrays.curve(methods[0]), tags)[-1]
+    found = {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
+    return {name: replace(item, target=target) for name, item in found.items()}
 
 
 def _grid(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[int, tuple[Estimate, ...]]:
