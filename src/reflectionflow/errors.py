@@ -41,6 +41,10 @@ class ConfigError(MisuseError):
         head = f"{source} has {count} problem{'s' if count != 1 else ''}:"
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in self.problems)]))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, tuple[str, ...]]]:
+        """Travel to another process as what it was made of."""
+        return type(self), (self.source, self.problems)
+
 
 class RunMismatchError(MisuseError):
     """A run directory belongs to another command, to another version, or to a process that is still running."""

@@ -33,12 +33,16 @@ class Entry:
 
         Raises:
             BrokenSampleError: if a member is missing or cannot be decoded.
+            MisuseError: if the shard cannot be read.
         """
-        with self.shard.open("rb") as file:
-            found = {}
-            for name, offset, length in self.members:
-                file.seek(offset)
-                found[name] = file.read(length)
+        found = {}
+        try:
+            with self.shard.open("rb") as file:
+                for name, offset, length in self.members:
+                    file.seek(offset)
+                    found[name] = file.read(length)
+        except OSError as error:
+            raise _cannot_be_read(self.shard, error) from error
         return triplet_of(self.key, found)
 
 
@@ -93,8 +97,12 @@ def _entries(shard: Path) -> list[Entry]:
                 if item.isfile():
                     members.setdefault(key, []).append((member, item.offset_data, item.size))
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise MisuseError(f"The shard {shard} cannot be read ({error}); fetch or build it again.") from error
+        raise _cannot_be_read(shard, error) from error
     return [Entry(shard, key, _subset(shard, parts), tuple(parts)) for key, parts in members.items()]
+
+
+def _cannot_be_read(shard: Path, error: Exception) -> MisuseError:
+    return MisuseError(f"The shard {shard} cannot be read ({error}); fetch or build it again.")
 
 
 def _subset(shard: Path, members: Sequence[tuple[str, int, int]]) -> str:

@@ -41,6 +41,7 @@ from reflectionflow.tuning.triplets import (
     TripletSection,
     Unsaid,
     all_triplets,
+    check_readable,
     drawn,
     intact,
     readable_triplets,
@@ -385,7 +386,7 @@ def _index(config: CorrectorConfig, told: Reports) -> Index:
     """Return the samples, and say what is drawn and what is left out; broken ones are, where all are encoded first.
 
     Raises:
-        MisuseError: if there are none, the mixture names others, or draws none of them.
+        MisuseError: if there are none, none of a subset can be read, the mixture names others, or draws none of them.
     """
     section = config.data
     if section.cache:
@@ -393,6 +394,7 @@ def _index(config: CorrectorConfig, told: Reports) -> Index:
             index = readable_triplets(section.shards, Path(config.run.state), told)
     else:
         index = all_triplets(section.shards, told)
+        check_readable(section, index, config.run.steps)
     strange = sorted(set(section.mixture) - set(index.subsets) - set(PUBLISHED))
     if strange:
         raise MisuseError(

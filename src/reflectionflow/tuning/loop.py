@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import MisuseError, ReflectionFlowError
 from reflectionflow.tuning.config import OptimiserSection, RunSection, StageConfig
 from reflectionflow.tuning.reports import Progress
 from reflectionflow.tuning.states import described, resume, save, save_trained_alone
@@ -72,18 +72,29 @@ def learning_rate(optimiser: OptimiserSection, step: int, steps: int) -> float:
 
 
 class _Parts:
-    """The parts of all steps' batches by number, as a map-style data set."""
+    """The parts of all steps' batches by number, as a map-style data set.
+
+    An error of ours takes the place of its part: raised in a process that prepares batches, it would reach the user as
+    that process's traceback.
+    """
 
     def __init__(self, data: Data, run: RunSection, rank: int, share: int) -> None:
         self._data, self._run, self._rank, self._share = data, run, rank, share
 
-    def __getitem__(self, part: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, part: int) -> dict[str, torch.Tensor] | ReflectionFlowError:
         rng = step_rng(self._run.seed, part, self._rank)
-        return self._data.batch(part // self._run.accumulate, rng, self._share)
+        try:
+            return self._data.batch(part // self._run.accumulate, rng, self._share)
+        except ReflectionFlowError as error:
+            return error
 
 
 def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the parts of the batches from step `start` on, prepared ahead by at most `run.workers` processes."""
+    """Yield the parts of the batches from step `start` on, prepared ahead by at most `run.workers` processes.
+
+    Raises:
+        ReflectionFlowError: what the data raises, here and not where a part was prepared.
+    """
     from torch.utils.data import DataLoader
 
     workers = min(run.workers, _cores())
@@ -92,7 +103,10 @@ def batches(data: Data, run: RunSection, start: int, rank: int, share: int) -> I
     parts: Any = _Parts(data, run, rank, share)
     numbers = range(start * run.accumulate, run.steps * run.accumulate)
     ahead = 6 if workers else None
-    yield from DataLoader(parts, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=ahead)
+    for part in DataLoader(parts, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=ahead):
+        if isinstance(part, ReflectionFlowError):
+            raise part
+        yield part
 
 
 def _cores() -> int:

@@ -103,6 +103,7 @@ def save(accelerator: Any, ema: Any, state: Path, step: int, losses: list[float]
         shutil.rmtree(draft, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(draft), safe_serialization=False)  # two names may share a tensor (T5's embedding)
+    accelerator.wait_for_everyone()  # each writes its random states into the draft
     if not accelerator.is_main_process:
         return
     torch.save(ema.state_dict(), draft / "ema.pt")
@@ -128,7 +129,8 @@ def resume(accelerator: Any, ema: Any, state: Path, record: Mapping[str, Any]) -
     try:
         _check(found, record)
         accelerator.load_state(str(found))
-        ema.load_state_dict(torch.load(found / "ema.pt", weights_only=True))
+        ema.load_state_dict(torch.load(found / "ema.pt", map_location="cpu", weights_only=True))
+        ema.to(accelerator.device)  # not where it lay in the process that saved it
         losses = json.loads((found / "losses.json").read_text("utf-8"))
     except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
         raise CheckpointError(f"The checkpoint {found} cannot be resumed ({error}); delete it to go on.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -92,30 +93,71 @@ def mixture(section: TripletSection, step: int) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
+def seen(section: TripletSection, index: Index) -> dict[str, tuple[Entry, ...]]:
+    """Return the samples that training sees, of the subsets that have more than validation sees."""
+    held = section.keep_out
+    return {name: entries[: len(entries) - held] for name, entries in index.subsets.items() if len(entries) > held}
+
+
 def drawn(section: TripletSection, index: Index, steps: int) -> str:
     """Return which subsets are drawn how often, and which are left out and why.
 
     Raises:
         MisuseError: if nothing can be drawn at some step.
     """
-    seen = [name for name, entries in index.subsets.items() if len(entries) > section.keep_out]
+    there = seen(section, index)
     shares = []
     for step in (0, steps - 1):
-        weights = {name: weight for name, weight in mixture(section, step).items() if name in seen}
+        weights = {name: weight for name, weight in mixture(section, step).items() if name in there}
         if sum(weights.values()) <= 0:
             raise MisuseError(
                 f"data.mixture draws nothing that is there at step {step}: it gives no weight to "
-                f"{', '.join(seen) or 'any subset of more than data.keep_out samples'}; change it."
+                f"{', '.join(there) or 'any subset of more than data.keep_out samples'}; change it."
             )
         shares.append({name: weight / sum(weights.values()) for name, weight in weights.items()})
     first, last = shares
     often = [f"{name} {_percent(first[name], last[name])}" for name in first if first[name] or last[name]]
     absent = [f"{name} (no samples)" for name in section.mixture if name not in index.subsets]
     kept = [f"{name} (no more than the {section.keep_out} that validation sees)"
-            for name in index.subsets if name not in seen]  # fmt: skip
-    unwanted = [f"{name} (no weight in data.mixture)" for name in seen if not first.get(name) and not last.get(name)]
+            for name in index.subsets if name not in there]  # fmt: skip
+    unwanted = [f"{name} (no weight in data.mixture)" for name in there if not first.get(name) and not last.get(name)]
     left = absent + kept + unwanted
     return f"Drawn: {', '.join(often)}." + (f" Not drawn: {', '.join(left)}." if left else "")
+
+
+def check_readable(section: TripletSection, index: Index, steps: int) -> None:
+    """Refuse subsets that are drawn and of which nothing can be read, such as shards in a layout that nobody knows.
+
+    A few samples from all over each are tried, until one can be read: single broken ones are drawn again in training.
+
+    Raises:
+        MisuseError: with the last reason for each of these subsets.
+    """
+    weights = [mixture(section, step) for step in (0, steps - 1)]
+    reasons = []
+    for name, entries in seen(section, index).items():
+        asked = any(some.get(name) for some in weights)
+        if asked and (reason := _unreadable(entries[:: math.ceil(len(entries) / PATIENCE)])):
+            reasons.append(f"{name} (the last that was tried, {reason})")
+    if reasons:
+        raise MisuseError(f"No sample of {' or '.join(reasons)} can be read; {_advice(section)}")
+
+
+def _unreadable(entries: Sequence[Entry]) -> str:
+    """Return the last of some samples and what is wrong with it; nothing if one of them can be read."""
+    reason = ""
+    for entry in entries:
+        try:
+            entry.read()
+        except BrokenSampleError as error:
+            reason = f"{entry.key} of {entry.shard}: {error}"
+        else:
+            return ""
+    return reason
+
+
+def _advice(section: TripletSection) -> str:
+    return f"`reflectionflow genref check` tells what is wrong with {', '.join(section.shards)}."
 
 
 def _percent(first: float, last: float) -> str:
@@ -224,7 +266,7 @@ class TripletData:
         self._section, self._seed, self._source = section, seed, source
         self._clip, self._t5 = words
         held = section.keep_out
-        self._seen = {n: e[: len(e) - held] for n, e in index.subsets.items() if len(e) > held}
+        self._seen = seen(section, index)
         self.held_out = {n: e[max(0, len(e) - held) :] for n, e in index.subsets.items() if held}
 
     def subset(self, step: int, rng: np.random.Generator) -> str:
@@ -265,14 +307,15 @@ class TripletData:
         Raises:
             MisuseError: if none of many can be read.
         """
+        reason = ""
         for _ in range(PATIENCE):
             try:
                 return self.item(self._drawn(entries, rng), rng, padding)
-            except BrokenSampleError:
+            except BrokenSampleError as error:
                 counts["unreadable"] += 1
+                reason = str(error)
         raise MisuseError(
-            f"{PATIENCE} samples one after the other cannot be read; `reflectionflow genref check` tells what is wrong "
-            f"with {', '.join(self._section.shards)}."
+            f"{PATIENCE} samples one after the other cannot be read (the last one: {reason}); {_advice(self._section)}"
         )
 
     def _drawn(self, entries: Sequence[Entry], rng: np.random.Generator) -> Entry:
