@@ -13,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import MisuseError, ModelError
 from reflectionflow.genref.build import Source, build, build_from_edits
 from reflectionflow.genref.shards import begin, check, read_manifest, samples, shards_of, write_shards
+from tests.genref.test_edits_and_vlm_teacher import answer, sample, shown, teacher
 from tests.genref.test_shards import TRIPLETS, encoded, picture, shard, triplet
+from tests.support.chat_server import Answer, serving
 
 PER_SHARD = 10
 SUICIDE = """
@@ -97,17 +99,17 @@ def test_another_build_into_the_same_folder_is_refused_with_what_is_there(tmp_pa
 
 
 def test_an_unfinished_build_is_not_replaced_by_another_either(tmp_path):
-    begin(tmp_path, {"seed": 1, "asked": {"rule": 5}})
+    assert begin(tmp_path, {"seed": 1, "asked": {"rule": 5}}) is None
     with pytest.raises(MisuseError, match="seed: 1 there, 2 asked for"):
         begin(tmp_path, {"seed": 2, "asked": {"rule": 5}})
-    assert begin(tmp_path, {"seed": 1, "asked": {"rule": 5}}).finished is None
+    assert begin(tmp_path, {"seed": 1, "asked": {"rule": 5}}) is None
 
 
 def test_a_manifest_of_an_earlier_version_is_compared_by_what_it_says(tmp_path):
     editing(tmp_path)
     manifest = read_manifest(tmp_path)
     manifest["stack"] = "scenes"
-    del manifest["sources"]
+    del manifest["sources"], manifest["kind"]
     for item in manifest["shards"]:
         del item["subsets"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
@@ -116,6 +118,7 @@ def test_a_manifest_of_an_earlier_version_is_compared_by_what_it_says(tmp_path):
     assert {name: when for name, when in times(tmp_path).items() if name.endswith(".tar")} == {
         name: when for name, when in before.items() if name.endswith(".tar")
     }
+    assert build([Source.EDITING], 35, 3, tmp_path, None, {"steps": 4}, per_shard=PER_SHARD) == manifest
     with pytest.raises(MisuseError, match="seed"):
         editing(tmp_path, seed=4)
 
@@ -147,6 +150,43 @@ def test_edits_of_real_pictures_go_on_too_and_count_what_was_left_out_once(tmp_p
     assert contents(out) == whole
     with pytest.raises(MisuseError, match="data: edits there, others asked for"):
         build_from_edits(data.rename(tmp_path / "others"), 5, 1, out, None, {})
+
+
+def test_what_the_teacher_did_not_answer_in_passing_is_neither_lost_nor_written_twice(tmp_path):
+    data, torn, whole = (tmp_path / name for name in ("data", "torn", "whole"))
+    data.mkdir()
+    members = [sample(number, b"a red car") for number in range(10)]
+    shard(data / "0.tar", {name: value for some in members for name, value in some.items()})
+
+    def built(out, chat):
+        return build_from_edits(data, 9, 3, out, teacher(chat, out, concurrency=1), {}, per_shard=2)
+
+    def unsteady(body):
+        if (torn / "genref_0.tar").exists():
+            return Answer({"message": "no key"}, 401)
+        return Answer({}, 503) if (200, 30, 1) in shown(body) else answer(body)
+
+    with serving(unsteady) as chat, pytest.raises(ModelError):
+        built(torn, chat)
+    assert [path.name for path in torn.glob("genref_*.tar")] == ["genref_0.tar"]
+    with serving(answer) as chat:
+        manifest = built(torn, chat)
+        assert len(chat.requests) == 6, "what was answered is not asked again"
+        assert built(whole, chat) == manifest
+    rows = [json.loads(data)["row"] for data in provenances(torn)]
+    assert rows == [f"0.tar:{number}" for number in range(9)]
+    assert check(torn) == []
+    mine, theirs = contents(torn), contents(whole)
+    assert sorted(mine.pop("teacher.jsonl").splitlines()) == sorted(theirs.pop("teacher.jsonl").splitlines())
+    assert mine == theirs
+
+
+def test_a_continued_build_tells_how_many_of_all_triplets_are_written(tmp_path):
+    editing(tmp_path)
+    (tmp_path / "genref_2.tar").unlink()
+    told = []
+    build([Source.EDITING], 35, 3, tmp_path, None, {}, lambda done, count: told.append((done, count)), PER_SHARD)
+    assert told == [(done, 35) for done in range(36)]
 
 
 def test_the_card_counts_each_source_and_its_open_prompts(tmp_path):

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pydantic import Field
 from tests.support.world import Brightness, Critic, Painter, Rewriter
 
+from reflectionflow.errors import ModelError
 from reflectionflow.roles import Capabilities
+from reflectionflow.scenes.words import known_words
 from reflectionflow.stack import ModelOptions, ModelSpec, Role
 from reflectionflow.types import Failure, RefinedPrompt, Reflection, Verdict
 
@@ -18,6 +20,14 @@ class NoOptions(ModelOptions):
 
 class CriticOptions(ModelOptions):
     enough: float = Field(default=0.99, description="Brightness with which the critic is content.")
+
+
+class DtypeOptions(ModelOptions):
+    dtype: str = Field(default="float32", description="What it counts in.")
+
+
+def exhausted(requests):
+    raise ModelError("The memory is exhausted; use a smaller size.")
 
 
 class Unable:
@@ -71,6 +81,13 @@ class Wordy(Critic):
 
 
 PAINTER = ModelSpec((Role.GENERATOR, Role.CORRECTOR), NoOptions, lambda options: Painter())
+EXHAUSTED = ModelSpec(
+    (Role.GENERATOR,), DtypeOptions,
+    lambda options: Painter(
+        capabilities=Capabilities(multiple=8, smallest=8, words=known_words()), settings={"dtype": options.dtype},
+        before=exhausted,
+    ),
+)  # fmt: skip
 SMALL = ModelSpec(
     (Role.CORRECTOR,), NoOptions,
     lambda options: Painter(capabilities=Capabilities(corrects=True, multiple=8, smallest=16, largest=64)),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from reflectionflow.genref.pool import Painter
     from reflectionflow.genref.teacher_vlm import VlmTeacher
+    from reflectionflow.roles import Stack
 
 app = typer.Typer(no_args_is_help=True, help="GenRef: flawed picture, reflection, enhanced picture.")
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards, ours or a published one.")]
@@ -33,6 +34,10 @@ class Wanted(StrEnum):
     EDITING = "editing"
     RETOUCH = "retouch"
     ALL = "all"
+
+
+OF_PROMPTS = (Wanted.RULE, Wanted.REWARD, Wanted.LENGTH)
+"""Sources that are built from drafts of prompts of one's own."""
 
 
 class TeacherKind(StrEnum):
@@ -74,50 +79,85 @@ def build(
     ] = None,
 ) -> None:
     """Build triplets; the same command continues an interrupted build and pays for nothing twice."""
+    _require_used(source, data, teacher, prompts, {"--detector": detector, "--clip": clip})
     if prompts is not None:
-        _build_from_prompts(prompts, out, source, triplets, seed, stack, teacher, (detector, clip))
+        _build_from_prompts(prompts, out, source, triplets, seed, stack, (detector, clip))
     elif data is not None:
-        _build_from_edits(data, out, source, triplets, seed, stack, teacher)
+        _build_from_edits(data, out, triplets, seed, stack, teacher)
     else:
-        _build_from_pool(out, source, triplets, seed, stack, teacher)
+        _build_from_pool(out, source, triplets, seed, stack)
 
 
-def _build_from_edits(
-    data: Path, out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind
+def _require_used(
+    source: Wanted, data: Path | None, teacher: TeacherKind, prompts: Path | None, networks: Mapping[str, str | None]
 ) -> None:
+    """Refuse options that the build would not make use of, or that it lacks; all reasons at once.
+
+    Raises:
+        MisuseError: if there are such options.
+    """
     from reflectionflow.errors import MisuseError
+
+    problems = []
+    if prompts is not None and data is not None:
+        problems.append("--prompts and --data are two ways to build, and both were given; leave one of them out.")
+    elif prompts is not None:
+        problems += _problems_of_prompts(source, teacher)
+    elif data is not None:
+        problems += _problems_of_data(source, data)
+    elif teacher is not TeacherKind.NONE:
+        problems.append("--teacher vlm writes about real pictures and drafts; give them with --data or --prompts.")
+    if prompts is None or source is not Wanted.RULE:
+        problems += [
+            f"{option} {network} judges drafts of --prompts with --source rule alone; leave it out, or give both."
+            for option, network in networks.items()
+            if network is not None
+        ]
+    if problems:
+        raise MisuseError("\n".join(problems))
+
+
+def _problems_of_prompts(source: Wanted, teacher: TeacherKind) -> list[str]:
+    problems = []
+    if source not in OF_PROMPTS:
+        problems.append(
+            f"--prompts gives drafts to compare, and --source is {source.value}; add --source rule, reward or length."
+        )
+    if teacher is TeacherKind.NONE:
+        problems.append("Reflections on drafts of --prompts are written by a teacher; add --teacher vlm.")
+    return problems
+
+
+def _problems_of_data(source: Wanted, data: Path) -> list[str]:
+    problems = []
+    if source is not Wanted.EDITING:
+        problems.append(f"--data holds edits, and --source is {source.value}; add --source editing.")
+    if not data.exists():
+        problems.append(f"--data {data} does not exist; give a folder of parquet files or shards.")
+    return problems
+
+
+def _build_from_edits(data: Path, out: Path, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
     from reflectionflow.genref.build import build_from_edits
 
-    if source is not Wanted.EDITING:
-        raise MisuseError(f"--data holds edits, and --source is {source.value}; add --source editing.")
-    if not data.exists():
-        raise MisuseError(f"--data {data} does not exist; give a folder of parquet files or shards.")
     used = _teacher(stack, out) if teacher is TeacherKind.VLM else None
     manifest = build_from_edits(data, triplets, seed, out, used, {"stack": stack if used else None})
     _told(manifest, triplets, out)
 
 
 def _build_from_prompts(
-    prompts: Path, out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind,
+    prompts: Path, out: Path, source: Wanted, triplets: int, seed: int, stack: str,
     networks: tuple[str | None, str | None],
 ) -> None:  # fmt: skip
     from reflectionflow import stack as stacks
-    from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation import geneval
     from reflectionflow.evaluation.judges import GenevalJudge
     from reflectionflow.genref.asked import captions_in, prompts_in, rules_in
     from reflectionflow.genref.build import Source, build_from_drafts
 
     readers = {Wanted.RULE: rules_in, Wanted.REWARD: prompts_in, Wanted.LENGTH: captions_in}
-    if source not in readers:
-        raise MisuseError(
-            f"--prompts gives drafts to compare, and --source is {source.value}; add --source rule, reward or length."
-        )
-    if teacher is TeacherKind.NONE:
-        raise MisuseError("Reflections on drafts of --prompts are written by a teacher; add --teacher vlm.")
     asked = readers[source](prompts)
-    models = stacks.load(stack, ())
-    about = {"stack": stack, "generator": models.generator.name, "verifier": models.verifier.name}
+    about = _painted_by(stacks.load(stack, ()))
     judge = None
     if source is Wanted.RULE:
         judge = GenevalJudge(networks[0] or geneval.DETECTOR, networks[1] or geneval.CLIP)
@@ -153,13 +193,10 @@ def _teacher(stack: str, out: Path) -> VlmTeacher:
     return VlmTeacher(RememberedEndpoint(Endpoint(options), out / FILE))
 
 
-def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str, teacher: TeacherKind) -> None:
+def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack: str) -> None:
     from reflectionflow.cli import progress
-    from reflectionflow.errors import MisuseError
     from reflectionflow.genref.build import Source, build
 
-    if teacher is not TeacherKind.NONE:
-        raise MisuseError("--teacher vlm writes about real pictures; give them with --data.")
     sources = list(Source) if source is Wanted.ALL else [Source(source.value)]
     about = _painters(stack) if set(sources) - {Source.EDITING} else {}  # rendered scenes need no model
     with progress.counted("triplets written") as report:
@@ -167,7 +204,7 @@ def _build_from_pool(out: Path, source: Wanted, triplets: int, seed: int, stack:
     _told(manifest, triplets, out)
 
 
-def _painters(stack: str) -> dict[str, str]:
+def _painters(stack: str) -> dict[str, Any]:
     """Return who paints, scores and labels a pool; loads nobody else of the stack.
 
     Raises:
@@ -183,12 +220,17 @@ def _painters(stack: str) -> dict[str, str]:
             f"The stack {stack!r} does not paint Scenes, and its triplets need prompts of their own; "
             "use --stack scenes, or --prompts FILE"
         )
-    detector = OracleVerifier(OracleOptions()).name
+    return {**_painted_by(models), "detector": OracleVerifier(OracleOptions()).name}
+
+
+def _painted_by(models: Stack) -> dict[str, Any]:
+    """Return what decides the pictures and scores of a stack: who paints and scores, size, steps and guidance."""
     return {
-        "stack": stack,
+        "stack": models.name,
         "generator": models.generator.name,
         "verifier": models.verifier.name,
-        "detector": detector,
+        "settings": dict(models.generator.settings),
+        **dataclasses.asdict(models.defaults or models.generator.defaults),
     }
 
 

@@ -1,6 +1,7 @@
 """Build GenRef: pool → pairs → shards, or edits of real pictures → teacher → shards.
 
-The pool is a run, and a teacher's answers are kept, so a killed build goes on and pays for nothing twice.
+The pool is a run, and a teacher's answers are kept, so a killed build goes on and pays for nothing twice. Its samples
+are made again from the first one on: what failed in passing before may not fail again, and then other samples follow.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,14 @@ class Source(StrEnum):
     LENGTH = "length"
     EDITING = "editing"
     RETOUCH = "retouch"
+
+
+class Kind(StrEnum):
+    """How a data set is made; one of one kind never goes on with one of another."""
+
+    POOL = "pool"
+    EDITS = "edits"
+    DRAFTS = "drafts"
 
 
 def shares(sources: Sequence[Source], triplets: int) -> dict[Source, int]:
@@ -95,26 +103,32 @@ def build(
     require_own(folder)
     with sole_builder(folder):
         asked = shares(sources, triplets)
-        identity = {**about, "seed": seed, "asked": {source.value: count for source, count in asked.items()}}
-        before = begin(folder, identity)
-        if before.finished is not None:
-            return _as_it_is(before.finished, folder, card)
+        identity = {
+            **about,
+            "kind": Kind.POOL.value,
+            "seed": seed,
+            "asked": {source.value: count for source, count in asked.items()},
+        }
+        finished = begin(folder, identity)
+        if finished is not None:
+            return _as_it_is(finished, folder, card)
         pool = Pool(paint, folder / "runs")
         found, dropped = dict[Source, list[Pair]](), {}
         for source in asked:
             drops: Counter[str] = Counter()
             found[source] = pairs_of(source, pool, asked, seed, drops)
             dropped[source.value] = dict(sorted(drops.items()))
-        numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
-
-        def samples() -> Iterator[Triplet]:
-            for done, (source, number, pair) in islice(enumerate(numbered), before.samples, None):
-                report(done, len(numbered))
-                yield pair.triplet(source, number)
-            report(len(numbered), len(numbered))
-
         told = {"dropped": dropped, "sources": {source.value: _counted(some) for source, some in found.items()}}
-        return _with_card(write_shards(samples(), folder, {**identity, **told}, per_shard, before), folder, card)
+        return _with_card(write_shards(_samples(found, report), folder, {**identity, **told}, per_shard), folder, card)
+
+
+def _samples(found: Mapping[Source, Sequence[Pair]], report: Callable[[int, int], None]) -> Iterator[Triplet]:
+    """Yield pairs as samples, and tell before each one how many there were."""
+    numbered = [(source.value, number, pair) for source, some in found.items() for number, pair in enumerate(some)]
+    for done, (source, number, pair) in enumerate(numbered):
+        report(done, len(numbered))
+        yield pair.triplet(source, number)
+    report(len(numbered), len(numbered))
 
 
 def _counted(pairs: Sequence[Pair]) -> dict[str, int]:
@@ -134,8 +148,9 @@ def _as_it_is(manifest: dict[str, Any], folder: Path, write: Callable[[Mapping[s
 
 
 def build_from_edits(
-    data: Path, triplets: int, seed: int, folder: Path, teacher: VlmTeacher | None, about: Mapping[str, Any]
-) -> dict[str, Any]:
+    data: Path, triplets: int, seed: int, folder: Path, teacher: VlmTeacher | None, about: Mapping[str, Any],
+    per_shard: int = PER_SHARD,
+) -> dict[str, Any]:  # fmt: skip
     """Build the editing subset from instruction edits of real pictures; return its manifest.
 
     Args:
@@ -145,6 +160,7 @@ def build_from_edits(
         folder: Where shards go.
         teacher: Writes captions and GenRef-CoT, or none.
         about: What else the manifest says, such as the stack.
+        per_shard: Triplets of a shard.
 
     Raises:
         MisuseError: if there are no files, the folder holds shards that no build wrote or another one, or another
@@ -159,19 +175,19 @@ def build_from_edits(
     with sole_builder(folder):
         identity = {
             **about,
+            "kind": Kind.EDITS.value,
             "seed": seed,
             "asked": {Source.EDITING.value: triplets},
             "data": data.name,
+            "files": edits.sizes_of(data),
             "teacher": None if teacher is None else teacher.name,
         }
-        before = begin(folder, identity)
-        if before.finished is not None:
-            return _as_it_is(before.finished, folder, card_of_edits)
+        finished = begin(folder, identity)
+        if finished is not None:
+            return _as_it_is(finished, folder, card_of_edits)
         found = edits.triplets(edits.edits(data, drops, changed), triplets, seed, teacher, drops)
-        remaining = islice(found, before.samples, None)  # those before are read again, to count what is left out
         told = {"dropped": {Source.EDITING.value: drops}, "converted": changed}
-        manifest = write_shards(remaining, folder, {**identity, **told}, before=before)
-        return _with_card(manifest, folder, card_of_edits)
+        return _with_card(write_shards(found, folder, {**identity, **told}, per_shard), folder, card_of_edits)
 
 
 def build_from_drafts(
@@ -201,14 +217,15 @@ def build_from_drafts(
     with sole_builder(folder):
         identity = {
             **about,
+            "kind": Kind.DRAFTS.value,
             "seed": seed,
             "asked": {source.value: wanted},
             "prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
             "teacher": teacher.name,
         }
-        before = begin(folder, identity)
-        if before.finished is not None:
-            return _as_it_is(before.finished, folder, card_of_drafts)
+        finished = begin(folder, identity)
+        if finished is not None:
+            return _as_it_is(finished, folder, card_of_drafts)
         images = drafts.IMAGES_OF_CAPTIONS if source is Source.LENGTH else drafts.IMAGES
         shown = drafts.painted(paint, folder / "runs", prompts, images, seed)
         choices = {
@@ -217,6 +234,5 @@ def build_from_drafts(
             Source.LENGTH: lambda: drafts.length_choices(shown),
         }[source]()
         found = drafts.triplets(choices, wanted, seed, teacher, drops)
-        remaining = islice(found, before.samples, None)  # those before are chosen again, to count what is left out
-        manifest = write_shards(remaining, folder, {**identity, "dropped": {source.value: drops}}, before=before)
+        manifest = write_shards(found, folder, {**identity, "dropped": {source.value: drops}})
         return _with_card(manifest, folder, card_of_drafts)

@@ -12,12 +12,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ MANIFEST = "manifest.json"
 DRAFT = f"{MANIFEST}.writing"
 """What the manifest is called until all shards are there."""
 SHARDS = "genref_*.tar"
+TORN = "genref_*.writing"
+"""Shards that were being written when a build was killed."""
+DIGEST = re.compile("[0-9a-f]{64}")
 RUNS = ("runs", "teacher.jsonl")
 """What a build of ours keeps beside its shards."""
 PER_SHARD = 1000
@@ -132,36 +136,19 @@ def sole_builder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-@dataclass(frozen=True)
-class Begun:
-    """What an earlier run of the same build left in a folder.
-
-    Attributes:
-        finished: Its manifest, none while something is lacking.
-        shards: The first shards, which are whole: name, number of samples, SHA-256 and samples of each subset.
-    """
-
-    finished: dict[str, Any] | None = None
-    shards: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def samples(self) -> int:
-        """How many samples those shards hold."""
-        return sum(shard["samples"] for shard in self.shards)
-
-
-NOTHING = Begun()
-CALLED = {"asked": "triplets"}
+CALLED = {"asked": "triplets", "files": "files of the data"}
 """What people call parts of a manifest."""
 
 
-def begin(folder: Path, asked: Mapping[str, Any]) -> Begun:
+def begin(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """Begin or continue a build: what it asks for is written down, and another build's data are left as they are.
 
     Args:
         folder: Where shards go; the caller holds it (`sole_builder`).
-        asked: Everything that decides the shards; JSON-safe. A manifest that lacks one of its names, as those of
-            earlier versions do, is not compared by it.
+        asked: The `kind` of build, and everything else that decides the shards; JSON-safe.
+
+    Returns:
+        The manifest of the same build where it is finished and all its shards are whole, none where there is work left.
 
     Raises:
         MisuseError: if the folder holds shards of another build, or such that no build wrote.
@@ -169,24 +156,58 @@ def begin(folder: Path, asked: Mapping[str, Any]) -> Begun:
     """
     require_own(folder)
     wanted = json.loads(json.dumps(asked))
-    there = next((found for name in (MANIFEST, DRAFT) if (found := _noted(folder / name))), {})
-    differing = [name for name in wanted if name in there and there[name] != wanted[name]]
-    if differing:
-        told = "; ".join(
-            f"{CALLED.get(name, name)}: {_spelled(there[name])} there, {_spelled(wanted[name])} asked for"
-            for name in differing
-        )
+    finished = _noted(folder / MANIFEST)
+    if differing := _differing(finished or _noted(folder / DRAFT), wanted):
+        told = "; ".join(differing)
         raise MisuseError(f"{folder} holds another build ({told}); choose another --out, or remove the folder.")
-    listed = there.get("shards", [])
-    whole = tuple(takewhile(lambda shard: "subsets" in shard and _is_whole(folder, shard), listed))
-    if (folder / MANIFEST).exists() and all(_is_whole(folder, shard) for shard in listed):
-        return Begun(there, whole)
+    if _is_manifest(finished) and all(_is_whole(folder, shard) for shard in finished["shards"]):
+        return finished
     try:
-        _note(folder / DRAFT, {**wanted, "shards": whole})
+        _note(folder / DRAFT, wanted)
         (folder / MANIFEST).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"The shards cannot be written to {folder}: {error}.") from error
-    return Begun(None, whole)
+    return None
+
+
+def _differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return by what a build differs from the one that a folder holds, in words; nothing where they are the same.
+
+    A name that is not there says as much as none. Manifests of earlier versions, which name no kind of build, are
+    compared by the names alone that they have. Names that one side lacks are told only where nothing else differs.
+    """
+    known = [name for name in wanted if name in there]
+    lacking = [name for name in wanted if name not in there and "kind" in there]
+    for names in (known, lacking):
+        pairs = {name: _apart(there.get(name), wanted[name]) for name in names}
+        if told := [_contrast(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]:
+            return told
+    return []
+
+
+def _apart(there: Any, wanted: Any) -> tuple[Any, Any]:
+    """Return two values, of two tables what differs alone; a key that is not there says as much as none."""
+    if not (isinstance(there, Mapping) and isinstance(wanted, Mapping)):
+        return there, wanted
+    keys = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
+    return {key: there.get(key) for key in keys}, {key: wanted.get(key) for key in keys}
+
+
+def _contrast(name: str, there: Any, wanted: Any) -> str:
+    told = _counted if name == "asked" else _spelled
+    return f"{CALLED.get(name, name)}: {told(there)} there, {told(wanted)} asked for"
+
+
+def _counted(asked: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{number} of {source}" for source, number in asked.items() if number is not None) or "nothing"
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_spelled(item)}" for key, item in value.items()) or "nothing"
+    if isinstance(value, str) and DIGEST.fullmatch(value):
+        return f"{value[:12]}…"
+    return "none" if value is None else str(value)
 
 
 def _noted(path: Path) -> dict[str, Any]:
@@ -202,10 +223,9 @@ def _note(path: Path, data: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _spelled(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{number} of {name}" for name, number in value.items()) or "nothing"
-    return str(value)
+def _is_manifest(found: object) -> bool:
+    """Return whether what was read is the manifest of a finished build, and no torn or foreign file."""
+    return isinstance(found, dict) and found.keys() >= {"samples", "subsets", "shards"}
 
 
 def _is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
@@ -214,38 +234,31 @@ def _is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
 
 
 def write_shards(
-    triplets: Iterable[Triplet],
-    folder: Path,
-    about: Mapping[str, Any],
-    per_shard: int = PER_SHARD,
-    before: Begun = NOTHING,
+    triplets: Iterable[Triplet], folder: Path, about: Mapping[str, Any], per_shard: int = PER_SHARD
 ) -> dict[str, Any]:
     """Write shards, then the manifest; return it. A shard that is there with the same bytes stays untouched.
 
     Args:
-        triplets: The samples in their order, without those that `before` holds; one at a time is held.
+        triplets: All samples in their order, those of an interrupted build too; one at a time is held.
         folder: Where to write.
         about: How they were made, for the manifest; JSON-safe, and read when all samples are written.
         per_shard: Samples of a shard.
-        before: What an earlier run of the same build left (`begin`).
 
     Raises:
         MisuseError: if the folder holds shards that no build wrote, such as published ones.
         StorageError: if the folder cannot be written.
     """
     require_own(folder)
-    draft, asked = folder / DRAFT, _noted(folder / DRAFT)
+    draft, shards = folder / DRAFT, list[dict[str, Any]]()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shards = list(before.shards)
-        _note(draft, {**asked, "shards": shards})  # tells that the shards are a build's, should it be killed
+        draft.touch()  # tells that the shards are a build's, should it be killed
         (folder / MANIFEST).unlink(missing_ok=True)
         remaining = iter(triplets)
         while (first := next(remaining, None)) is not None:
             chosen = chain([first], islice(remaining, per_shard - 1))
             shards.append(_write_shard(chosen, folder / f"genref_{len(shards)}.tar"))
-            _note(draft, {**asked, "shards": shards})
-        for path in {*folder.glob(SHARDS)} - {folder / shard["name"] for shard in shards}:
+        for path in {*folder.glob(SHARDS), *folder.glob(TORN)} - {folder / shard["name"] for shard in shards}:
             path.unlink()
         counts = sum((Counter(shard["subsets"]) for shard in shards), Counter[str]())
         manifest = {"format": 1, "samples": counts.total(), "subsets": dict(counts), "shards": shards, **about}
@@ -290,6 +303,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise MisuseError(f"{folder} holds no finished GenRef: {MANIFEST} is missing; repeat its build.") from None
     except (OSError, ValueError) as error:
         raise MisuseError(f"{folder / MANIFEST} cannot be read ({error}); repeat the build.") from error
+    if not _is_manifest(found):
+        raise MisuseError(f"{folder / MANIFEST} cannot be read (it names no samples and shards); repeat the build.")
     return found
 
 

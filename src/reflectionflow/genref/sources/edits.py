@@ -8,6 +8,7 @@ WebDataset shards; captions it has none, so a teacher writes them. Rows are read
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,6 +81,22 @@ def files_of(data: Path) -> tuple[Path, ...]:
             "`hf download TIGER-Lab/OmniEdit-Filtered-1.2M --repo-type dataset --local-dir DIR` fetches some"
         )
     return tuple(found)
+
+
+def sizes_of(data: Path) -> dict[str, Any]:
+    """Return how many files there are, their bytes, and a digest of their names and sizes; JSON-safe.
+
+    Names are those inside the folder, so that it may be moved. A file that cannot be read counts without a size.
+
+    Raises:
+        MisuseError: if there are no files.
+    """
+    root = data.parent if data.is_file() else data
+    sizes = [
+        (file.relative_to(root).as_posix(), file.stat().st_size if file.is_file() else 0) for file in files_of(data)
+    ]
+    digest = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+    return {"number": len(sizes), "bytes": sum(size for _, size in sizes), "digest": digest}
 
 
 def rows(files: Sequence[Path], skipped: Counter[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
