@@ -90,7 +90,7 @@ def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path, out):
     assert f"{out}/run cannot be made (Not a directory)" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 3}', '{"schema_version": 2, "about": {}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 3}', '{"schema_version": 3, "about": {}}'])
 def test_damaged_results_are_told(run, tmp_path, content):
     (tmp_path / "results.json").write_text(content)
     done = run("compare", ".", ".")
