@@ -52,12 +52,14 @@ class Tally:
             case events.Failed(call="draft" | "correct"):  # it will not be judged either
                 self.painted += 1
                 self.judged += 1
-            case events.Judged() | events.Failed(call="judge"):
+            case events.Judged():
+                self.judged += 1
+                known = [score for score in (self.best, event.verdict.score) if score is not None]
+                self.best = max(known, default=None)
+            case events.Failed(call="judge"):
                 self.judged += 1
             case events.Failed(call="reflect" | "refine"):
                 self.failed[event.call].add(event.failure.id)
-            case events.Selected():
-                self.best = event.score if self.best is None else max(self.best, event.score)
             case _:
                 return False
         return True
