@@ -25,20 +25,25 @@ class Scope:
     Attributes:
         name: What tables call them.
         tags: Their tags; scores are means over these.
-        mark: Ends the ids of their exhibits; empty for the declared score.
+        suffix: Ends the ids of their exhibits; empty for the declared score.
     """
 
     name: str
     tags: tuple[str, ...]
-    mark: str = ""
+    suffix: str = ""
+
+    @property
+    def declared(self) -> bool:
+        """Whether this is the declared score, for which the paper has values."""
+        return not self.suffix
 
     def named(self, exhibit: str) -> str:
         """Return the id of an exhibit about these prompts."""
-        return f"{exhibit}-{self.mark}" if self.mark else exhibit
+        return exhibit if self.declared else f"{exhibit}-{self.suffix}"
 
     def titled(self, title: str) -> str:
         """Return the title of an exhibit about these prompts."""
-        return f"{title} ({self.name})" if self.mark else title
+        return title if self.declared else f"{title} ({self.name})"
 
 
 @dataclass(frozen=True)
@@ -110,4 +115,4 @@ class Material:
 
     def theirs(self, scope: Scope, curve: Mapping[int, float]) -> tuple[float | None, ...]:
         """Return the paper's curve at our budgets; it has one for the declared score alone."""
-        return () if scope.mark else tuple(curve.get(budget) for budget in self.results.about.budgets)
+        return tuple(curve.get(budget) for budget in self.results.about.budgets) if scope.declared else ()

@@ -88,16 +88,16 @@ def curves(material: Material, arrays: Arrays, scope: Scope) -> Exhibit:
 
 
 def _about_theirs(scope: Scope) -> Iterator[str]:
-    if scope.mark:
-        yield f"The paper has no {scope.name} prompts. Drafts and corrections are counted alike."
-    else:
+    if scope.declared:
         yield READ_OFF
         yield COUNTED
+    else:
+        yield f"The paper has no {scope.name} prompts. Drafts and corrections are counted alike."
 
 
 def _tests(material: Material, arrays: Arrays, scope: Scope) -> Iterator[str]:
     """Yield the test at each budget of what the declared score leaves out; Table 1 has that of the declared one."""
-    if not scope.mark or FLOW not in material.compared:
+    if scope.declared or FLOW not in material.compared:
         return
     rows = arrays.bootstrap.rows(scope.tags[0])
     moved = (arrays.mean(FLOW, is_correct) - arrays.mean(NOISE, is_correct))[rows]
@@ -128,7 +128,7 @@ def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | No
     )
     lines = []
     for name in names:
-        item, theirs = found[name], name == FLOW and not scope.mark
+        item, theirs = found[name], name == FLOW and scope.declared
         claimed = (published.CURVES[NOISE][published.MOST], None, published.FEWER) if theirs else ()
         setting = f"{published.MOST} pictures of {NOISE}, their claim" if claimed else ""
         lines.append(Line(name, (item.target, item.pictures, item.ratio), claimed, setting))
@@ -136,7 +136,7 @@ def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | No
         f"{scope.name}, interpolated over the logarithm of the pictures. “Never” means not within {most} pictures; "
         "the times are then 0."
     ]
-    if not scope.mark:
+    if scope.declared:
         notes += [
             "The paper's 10 times is the claim of its project site: its curve has 0.847 with 2 pictures, and noise "
             "0.848 with 32.",
