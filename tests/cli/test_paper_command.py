@@ -86,7 +86,7 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     less = run(*arguments, "--json", "--without", "choices,width-depth,figure-2")
     assert set(json.loads(less.stdout)["charged"]) == {"noise", "noise + prompt", "ReflectionFlow"}
     assert "Figure 2 with" not in less.stderr
-    assert "choices is left out, as asked by --without." in less.stderr
+    assert "ranking and reflections is left out, as asked by --without choices." in less.stderr
     assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)
     assert data["money"] == pytest.approx(2 * data["gpu_hours"])
     assert "logs of the paper's release" in data["pace"]

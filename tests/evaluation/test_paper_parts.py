@@ -14,14 +14,14 @@ from reflectionflow.evaluation.judges import ScenesJudge
 from reflectionflow.evaluation.paper import Beside, chosen, lineup, make
 from reflectionflow.evaluation.paper.control import control_of
 from reflectionflow.evaluation.paper.criticism import criticism
-from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, Part
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, TITLES, Part
 from reflectionflow.evaluation.paper.picking import pickers
 from reflectionflow.evaluation.paper.provenance import command_line
 from reflectionflow.evaluation.paper.reflecting import Criticised, Told, critics
 from reflectionflow.evaluation.paper.speaking import ELSEWHERE, Swapped, speakers
 from reflectionflow.evaluation.planning import Asked, plan
 from reflectionflow.geneval import Clause, Metadata
-from reflectionflow.roles import ReflectRequest
+from reflectionflow.roles import Context, ReflectRequest, read_by
 from reflectionflow.scenes.words import known_words
 from reflectionflow.types import Candidate, Failure, Recipe, Reflection
 from tests.support.evaluating import Contrast, items
@@ -62,6 +62,14 @@ def test_swapped_words_keep_silence_and_failures_and_never_say_the_same():
     [said] = Swapped(Critic(), {"one": words((first.id, own))}).reflect([first])
     assert said.failure == "Nothing else was said of any other picture."
     assert Swapped(Critic(), heard).name != Swapped(Critic(), {}).name
+
+
+def test_who_swaps_words_reads_what_its_reflector_reads():
+    """Told of more, it would be asked about the same picture anew in every round, and charged for it."""
+    blind = Silent()
+    blind.reads = frozenset({Context.HISTORY})
+    assert read_by(Swapped(blind, {})) == {Context.HISTORY}
+    assert read_by(Swapped(Silent(), {})) == read_by(Silent())
 
 
 @pytest.mark.parametrize("name", ["scenes-vlm", "critic"])
@@ -209,7 +217,7 @@ def test_parts_that_nobody_wants_are_neither_painted_nor_shown(part, methods, go
     shown = {exhibit.id.removesuffix("-composite") for exhibit in made.exhibits}
     assert {"figure-2", "width-depth", "choices"} - shown == gone
     assert [note for note in made.left_out if part.value in note] == [
-        f"{part.value} is left out, as asked by --without."
+        f"{TITLES[part]} is left out, as asked by --without {part.value}."
     ]
     assert not any("needs a corrector" in note for note in made.left_out)
 

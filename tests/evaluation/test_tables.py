@@ -15,6 +15,7 @@ from reflectionflow.evaluation.pages.grids import grids
 from reflectionflow.evaluation.planning import Method, plan
 from reflectionflow.evaluation.statistics import Efficiency, Estimate, sample_efficiency
 from reflectionflow.evaluation.tables import tables
+from reflectionflow.geneval import Decision
 from reflectionflow.search import registry, strategy
 from reflectionflow.types import Verdict
 from tests.support.evaluating import CLIMBING, WIDE, Contrast, asked, evaluate, items
@@ -72,7 +73,9 @@ def test_pictures_that_score_alike_are_not_the_same(tmp_path):
     """A verifier of few values, and prompts that every picture passes."""
     verifier = Brightness()
     verifier._judge = lambda question: Verdict(question.candidate.id, verifier.name, 1.0)
-    found = tables(evaluate(tmp_path, plan(asked(1, stack=stack(verifier=verifier)), Contrast())).results)
+    judge = Contrast()
+    judge._decide = lambda image, metadata: Decision(True, "", {})
+    found = tables(evaluate(tmp_path, plan(asked(1, stack=stack(verifier=verifier)), judge)).results)
     assert [item.same[0] for item in found.differences] == [True, True]
     assert [item.same[-1] for item in found.differences] == [False, False]
 

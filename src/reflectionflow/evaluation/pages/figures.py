@@ -11,7 +11,7 @@ from reflectionflow.evaluation.statistics import Estimate
 from reflectionflow.evaluation.tables import Tables
 
 WIDTH, HEIGHT = 720, 380
-LEFT, RIGHT, TOP, BOTTOM = 52, 128, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 160, 14, 44
 COLOURS = 8
 """Colours of lines in the pages' style sheet, --c0 and so on."""
 APART = 17

@@ -27,6 +27,14 @@ class Part(StrEnum):
     CHOICES = "choices"
 
 
+TITLES = {
+    Part.REFLECTIONS: "Figure 2",
+    Part.WIDTHS: "Width and depth",
+    Part.CHOICES: "The comparison of parent, ranking and reflections",
+}
+"""What pages call them."""
+
+
 @dataclass(frozen=True)
 class Lineup:
     """What is compared.
@@ -78,7 +86,7 @@ def lineup(models: roles.Stack, images: int, without: Collection[Part] = ()) -> 
         f"{name} is left out: the stack {models.name} has no {' and no '.join(lacking)}."
         for name, lacking in missing.items()
         if lacking
-    ) + tuple(f"{part.value} is left out, as asked by --without." for part in Part if part in without)
+    ) + tuple(f"{TITLES[part]} is left out, as asked by --without {part.value}." for part in Part if part in without)
     every = {**widths, WIDTH: FLOW} if widths and not missing[FLOW] else {}
     return Lineup(played, dict(sorted(every.items())), left_out, frozenset(without))
 
