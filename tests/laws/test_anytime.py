@@ -8,6 +8,7 @@ import pytest
 
 from reflectionflow.runs import RunDirectory
 from reflectionflow.search import strategy
+from reflectionflow.search.adaptive import ADAPTIVE
 from reflectionflow.search.noise import NOISE
 from reflectionflow.search.prompt import PROMPT
 from reflectionflow.search.reflection import REFLECTION
@@ -24,6 +25,8 @@ STRATEGIES = {
     "wide": REFLECTION.configured(width=4, drafts=5, refine=False, history=0),
     "trusting": REFLECTION.configured(width=3, sure=0.0),
     "release": strategy("release", {"drafts": 6}),
+    "adaptive": ADAPTIVE.configured(),
+    "adaptive in large rounds": ADAPTIVE.configured(drafts=3, growth=1, patience=0.0, refine=True, sure=0.5),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from reflectionflow.ranking import best, judged
 from reflectionflow.runtime import BudgetExhausted, Place, Role, Task, Tools
-from reflectionflow.search.options import ChainOptions, Parent
+from reflectionflow.search.options import Parent, RoundOptions
 from reflectionflow.search.seeds import derive
 from reflectionflow.search.selection import top
 from reflectionflow.types import Candidate, Failure, RefinedPrompt, Reflection, Step, StopReason, Verdict
@@ -88,17 +88,21 @@ async def in_rounds(
     What `prepare` asks about the chains that are about to move is answered for all of them before one moves: where a
     budget ends must not depend on which model answers first.
     """
-    enough = max(GIVE_UP, len(chains))
     for number in count(1):
-        steps = tools.steps
-        if accept is not None and score_of(best(steps)) >= accept:
-            return StopReason.ACCEPTED
-        if len(steps) >= enough and not any(map(judged, steps[-enough:])):
-            return StopReason.GAVE_UP
+        if (stop := over(tools.steps, accept, len(chains))) is not None:
+            return stop
         if all(chain.resting for chain in chains):
             return StopReason.NOTHING_TO_CORRECT
         chains = await _one_round(tools, chains, move, number, prepare)
     raise AssertionError("unreachable: rounds are counted without end")
+
+
+def over(steps: Sequence[Step], accept: float | None, turns: int) -> StopReason | None:
+    """Return why a search ends before its next round of so many pictures: one is accepted, or they only fail."""
+    if accept is not None and score_of(best(steps)) >= accept:
+        return StopReason.ACCEPTED
+    enough = max(GIVE_UP, turns)
+    return StopReason.GAVE_UP if len(steps) >= enough and not any(map(judged, steps[-enough:])) else None
 
 
 async def _one_round(
@@ -132,22 +136,45 @@ async def judge(tools: Tools, place: Place, picture: Candidate | Failure) -> Ste
 
 
 async def reflect(
-    tools: Tools, picture: Candidate, step: Step, chain: Chain, options: ChainOptions, reader: Role = Role.CORRECTOR
+    tools: Tools,
+    picture: Candidate,
+    step: Step,
+    said: Sequence[str],
+    options: RoundOptions,
+    reader: Role = Role.CORRECTOR,
 ) -> Reflection:
-    """Ask the reflector about a picture of a chain for the role that reads it, telling it what the options allow."""
-    said = chain.said[-options.history :] if options.history else ()
-    return await tools.reflect(picture, _shown(step, options), said, reader)
+    """Ask the reflector about a picture for the role that reads it, telling it what the options allow.
+
+    Args:
+        tools: Of the search.
+        picture: The picture.
+        step: The same, with its verdict.
+        said: The reflections of its chain, oldest first.
+        options: Of the search.
+        reader: Who is to read it.
+    """
+    earlier = tuple(said[-options.history :]) if options.history else ()
+    return await tools.reflect(picture, _shown(step, options), earlier, reader)
+
+
+async def correct(
+    task: Task, tools: Tools, place: Place, flawed: Candidate, reflection: Reflection | None,
+    prompt: str | RefinedPrompt,
+) -> Step | None:  # fmt: skip
+    """Paint a better picture from a flawed one and judge it; none when that failed."""
+    seed = derive(task.seed, task.prompt, place)
+    return await judge(tools, place, await tools.correct(flawed, reflection, prompt, seed, place))
 
 
 async def rewrite(
-    tools: Tools, picture: Candidate, step: Step, reflection: Reflection | None, options: ChainOptions
+    tools: Tools, picture: Candidate, step: Step, reflection: Reflection | None, options: RoundOptions
 ) -> str | RefinedPrompt:
     """Return the rewritten prompt, or the one the picture was painted from when the refiner fails."""
     refined = await tools.refine(picture, _shown(step, options), reflection)
     return picture.recipe.prompt if refined.failure is not None else refined
 
 
-def _shown(step: Step, options: ChainOptions) -> Verdict | None:
+def _shown(step: Step, options: RoundOptions) -> Verdict | None:
     return step.verdict if options.see_verdict else None
 
 

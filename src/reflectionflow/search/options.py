@@ -34,15 +34,20 @@ class Parent(Enum):
     BEST = "best"
 
 
-class ChainOptions(SearchOptions):
-    """What the methods that run in chains have in common."""
+class RoundOptions(SearchOptions):
+    """What the methods that look at their pictures have in common."""
 
-    width: int = Field(default=2, ge=1, le=MOST_CHAINS, description="Chains that run side by side.")
     accept: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="Score at which the search stops; absent: never."
     )
     see_verdict: bool = Field(default=True, description="Reflector and refiner are told what the verifier said.")
     history: int = Field(default=3, ge=0, description="Earlier reflections of its chain that the reflector is told.")
+
+
+class ChainOptions(RoundOptions):
+    """What the methods that run in chains have in common."""
+
+    width: int = Field(default=2, ge=1, le=MOST_CHAINS, description="Chains that run side by side.")
 
 
 OptionsT = TypeVar("OptionsT", bound=SearchOptions)

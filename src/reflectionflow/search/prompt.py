@@ -34,7 +34,7 @@ async def prompt(task: Task, tools: Tools, options: PromptOptions) -> StopReason
             return chain.plus(await draft(task, tools, place))
         reflection = None
         if options.reflect:
-            reflection = await reflect(tools, seen.candidate, seen, chain, options, Role.REFINER)
+            reflection = await reflect(tools, seen.candidate, seen, chain.said, options, Role.REFINER)
         if reflection is not None and (reflection.failure is not None or not reflection.text.strip()):
             reflection = None
         better = await rewrite(tools, seen.candidate, seen, reflection, options)

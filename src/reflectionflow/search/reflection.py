@@ -7,7 +7,6 @@ shipped strategy file `release.toml`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -21,16 +20,16 @@ from reflectionflow.runtime import Place, Role, Task, Tools
 from reflectionflow.search.chains import (
     Chain,
     by_score,
+    correct,
     draft,
     first_chains,
     in_rounds,
-    judge,
     reflect,
     rewrite,
     score_of,
 )
 from reflectionflow.search.options import ChainOptions, Parent, StrategySpec
-from reflectionflow.search.seeds import derive
+from reflectionflow.search.selection import edits_asked
 from reflectionflow.types import RefinedPrompt, Reflection, Step, StopReason
 
 
@@ -103,9 +102,7 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
         prompt: str | RefinedPrompt = flawed.candidate.recipe.prompt
         if refining:
             prompt = await rewrite(tools, flawed.candidate, flawed, critique, options)
-        seed = derive(task.seed, task.prompt, place)
-        picture = await tools.correct(flawed.candidate, critique, prompt, seed, place)
-        return chain.plus(await judge(tools, place, picture), critique)
+        return chain.plus(await correct(task, tools, place, flawed.candidate, critique, prompt), critique)
 
     async def by_edits(steps: Sequence[Step], width: int) -> Sequence[Step]:
         judged = ranked(steps)
@@ -128,7 +125,7 @@ async def _next(tools: Tools, chain: Chain, options: ReflectionOptions) -> tuple
         flawed = next(iter(_by_edits(chain.pictures, chain.critiques)), None)
     if flawed is None or flawed.candidate is None or not options.reflect:
         return chain, flawed, None
-    return chain, flawed, await reflect(tools, flawed.candidate, flawed, chain, options)
+    return chain, flawed, await reflect(tools, flawed.candidate, flawed, chain.said, options)
 
 
 async def _seen(tools: Tools, chains: Sequence[Chain], options: ReflectionOptions) -> list[Chain]:
@@ -139,7 +136,11 @@ async def _seen(tools: Tools, chains: Sequence[Chain], options: ReflectionOption
     """
     new = [(chain, step) for chain in chains for step in chain.pictures if step.place not in chain.critiques]
     said = await tools.gather(
-        *(reflect(tools, step.candidate, step, chain, options) for chain, step in new if step.candidate is not None)
+        *(
+            reflect(tools, step.candidate, step, chain.said, options)
+            for chain, step in new
+            if step.candidate is not None
+        )
     )
     found = [(chain, step.place, one) for (chain, step), one in zip(new, said, strict=True)]
     return [
@@ -150,12 +151,7 @@ async def _seen(tools: Tools, chains: Sequence[Chain], options: ReflectionOption
 
 def _by_edits(steps: Sequence[Step], critiques: Mapping[Place, Reflection]) -> list[Step]:
     """Return judged steps, the one that needs the fewest edits first; of equal ones the best, failed critiques last."""
-
-    def edits(step: Step) -> float:
-        said = critiques[step.place]
-        return math.inf if said.failure is not None else len(said.edits) or int(bool(said.text.strip()))
-
-    return sorted(ranked(steps), key=edits)
+    return sorted(ranked(steps), key=lambda step: edits_asked(critiques[step.place]))
 
 
 def _needs(options: ReflectionOptions) -> frozenset[Role]:

@@ -19,6 +19,7 @@ from typing import Any
 from reflectionflow.errors import ConfigError, MisuseError
 from reflectionflow.runtime import Strategy
 from reflectionflow.search import presets
+from reflectionflow.search.adaptive import ADAPTIVE
 from reflectionflow.search.noise import NOISE
 from reflectionflow.search.options import StrategySpec, with_hint
 from reflectionflow.search.prompt import PROMPT
@@ -26,7 +27,7 @@ from reflectionflow.search.reflection import REFLECTION
 
 GROUP = "reflectionflow.strategies"
 Method = Strategy | StrategySpec[Any]
-BUILT_IN: tuple[Method, ...] = (NOISE, PROMPT, REFLECTION)
+BUILT_IN: tuple[Method, ...] = (NOISE, PROMPT, REFLECTION, ADAPTIVE)
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 

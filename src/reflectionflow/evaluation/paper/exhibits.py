@@ -13,12 +13,12 @@ from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
 from reflectionflow.evaluation.paper.material import Material
-from reflectionflow.evaluation.paper.methods import FLOW, NOISE, PROMPT
+from reflectionflow.evaluation.paper.methods import ADAPTIVE, FLOW, MAIN, NOISE, PROMPT
 from reflectionflow.evaluation.paper.scoped import (
     ABOUT_CONTROL,
     CONTROL,
     COUNTED,
-    MAIN,
+    REFLECTING,
     choices,
     curves,
     efficiency,
@@ -51,8 +51,10 @@ def _table_one(material: Material, arrays: Arrays) -> Exhibit:
     columns += [material.column(tag, count) for tag, count in tables.counts.items()]
 
     def line(name: str, method: str, place: int, theirs: str, pictures: int) -> Line:
-        scores, printed = material.scores(method), published.TABLE_ONE[theirs]
+        scores, printed = material.scores(method), published.TABLE_ONE.get(theirs)
         values = (scores.groups[material.group][place], *(scores.tags[tag][place] for tag in tables.counts))
+        if printed is None:
+            return Line(name, values)
         known = (printed[published.OVERALL], *(printed.get(tag) for tag in tables.counts))
         return Line(name, values, known, f"{pictures} picture{'s' if pictures > 1 else ''}")
 
@@ -85,7 +87,7 @@ def _tests(material: Material) -> Iterator[str]:
     """Yield the tests against noise, ReflectionFlow's, which is the declared comparison, first."""
     about, found = material.results.about, {item.method: item for item in material.tables.differences}
     exact = "McNemar's exact test" if len(about.seeds) == 1 else "exact sign test"
-    for name, declared in ((FLOW, ", the declared comparison"), (PROMPT, "")):
+    for name, declared in ((FLOW, ", the declared comparison"), (ADAPTIVE, ""), (PROMPT, "")):
         if name in found:
             item = found[name]
             yield (
@@ -107,11 +109,12 @@ def _controls(material: Material, control: np.ndarray, arrays: Arrays) -> Iterat
             *(tag_interval(values[arrays.bootstrap.rows(tag)], len(arrays.about.seeds)) for tag in tags),
         )
         yield Line(f"{CONTROL}, {pictures}", known)
-    if FLOW in material.compared:
-        gained = arrays.mean(FLOW, is_correct)[:, -1] - means[:, -1]
-        groups = (arrays.primary, *((tag,) for tag in tags))
-        moved = tuple(arrays.bootstrap.changes(gained, group)[0] for group in groups)
-        yield Line(f"{FLOW} − {CONTROL}", moved, difference=True)
+    groups = (arrays.primary, *((tag,) for tag in tags))
+    for name in REFLECTING:
+        if name in material.compared:
+            gained = arrays.mean(name, is_correct)[:, -1] - means[:, -1]
+            moved = tuple(arrays.bootstrap.changes(gained, group)[0] for group in groups)
+            yield Line(f"{name} − {CONTROL}", moved, difference=True)
 
 
 def _difficulty(material: Material) -> Exhibit | None:

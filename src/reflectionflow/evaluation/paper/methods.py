@@ -13,6 +13,10 @@ from reflectionflow.search import strategy
 from reflectionflow.search.options import MOST_CHAINS
 
 NOISE, PROMPT, FLOW = "noise", "noise + prompt", "ReflectionFlow"
+ADAPTIVE = "ReflectionFlow, adaptive"
+"""Best-first over drafts and corrections instead of chains: ours, not the paper's."""
+MAIN = (NOISE, PROMPT, FLOW, ADAPTIVE)
+"""What the paper's tables and curves compare."""
 LATEST, BY_SCORE, SILENT = "latest parent", "ranked by score", "no reflections"
 """ReflectionFlow with one choice turned, the last one beside the one before: without reflections no edits rank."""
 WIDTH = 2
@@ -71,6 +75,7 @@ def lineup(models: roles.Stack, images: int, without: Collection[Part] = ()) -> 
         _method(NOISE, "noise"),
         _method(PROMPT, "prompt"),
         _method(FLOW, "reflection", width=WIDTH),
+        _method(ADAPTIVE, "adaptive"),
     ]
     if Part.CHOICES not in without:
         wanted += [

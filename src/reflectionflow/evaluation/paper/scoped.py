@@ -12,12 +12,12 @@ from reflectionflow.evaluation.pages.grids import p_value
 from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.exhibit import Exhibit, Line
 from reflectionflow.evaluation.paper.material import Material, Scope
-from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, WIDTH
+from reflectionflow.evaluation.paper.methods import ADAPTIVE, BY_SCORE, FLOW, LATEST, MAIN, NOISE, SILENT, WIDTH
 from reflectionflow.evaluation.paper.speaking import ELSEWHERE
 from reflectionflow.evaluation.statistics import Estimate, sign_flip
 from reflectionflow.evaluation.tables import efficiency_of
 
-MAIN = (NOISE, PROMPT, FLOW)
+REFLECTING = (FLOW, ADAPTIVE)
 CONTROL = "control"
 ABOUT_CONTROL = (
     "Control: noise scaling by the generator tuned on the data set's good pictures for as many steps as the corrector, "
@@ -68,16 +68,19 @@ def curves(material: Material, arrays: Arrays, scope: Scope) -> Exhibit:
         Line(
             name,
             arrays.shares(arrays.mean(name, is_correct), scope.tags),
-            material.theirs(scope, published.CURVES[name]),
+            material.theirs(scope, published.CURVES.get(name, {})),
         )
         for name in names
     ]
     others = [name for name in names if name != NOISE]
     lines += [Line(f"{name} − {NOISE}", arrays.change(name, NOISE, scope.tags), difference=True) for name in others]
-    if FLOW in others:
-        against = arrays.mean(FLOW, is_correct) - arrays.mean(NOISE, is_correct)[:, -1:]
-        moved = tuple(arrays.bootstrap.changes(against, scope.tags))
-        lines.append(Line(f"{FLOW} − {NOISE} with {most} pictures", moved, difference=True))
+    if ADAPTIVE in others and FLOW in others:
+        lines.append(Line(f"{ADAPTIVE} − {FLOW}", arrays.change(ADAPTIVE, FLOW, scope.tags), difference=True))
+    for name in REFLECTING:
+        if name in others:
+            against = arrays.mean(name, is_correct) - arrays.mean(NOISE, is_correct)[:, -1:]
+            moved = tuple(arrays.bootstrap.changes(against, scope.tags))
+            lines.append(Line(f"{name} − {NOISE} with {most} pictures", moved, difference=True))
     told = {method.name: method.note for method in material.results.about.methods}
     notes = (*(f"{name}: {told[name]}" for name in names), *_tests(material, arrays, scope), *_about_theirs(scope))
     if material.control is not None:
@@ -96,22 +99,27 @@ def _about_theirs(scope: Scope) -> Iterator[str]:
 
 
 def _tests(material: Material, arrays: Arrays, scope: Scope) -> Iterator[str]:
-    """Yield the test at each budget of what the declared score leaves out; Table 1 has that of the declared one."""
-    if scope.declared or FLOW not in material.compared:
+    """Yield the tests at each budget of what the declared score leaves out; Table 1 has those of the declared one."""
+    if scope.declared:
         return
+    for name in REFLECTING:
+        found = list(_tested(material, arrays, scope, name)) if name in material.compared else []
+        if found:
+            yield f"Randomisation test of {name} − {NOISE}, not adjusted: {', '.join(found)}."
+
+
+def _tested(material: Material, arrays: Arrays, scope: Scope, method: str) -> Iterator[str]:
+    """Yield a test against noise for every budget at which the pictures are not the same."""
     rows = arrays.bootstrap.rows(scope.tags[0])
-    moved = (arrays.mean(FLOW, is_correct) - arrays.mean(NOISE, is_correct))[rows]
+    moved = (arrays.mean(method, is_correct) - arrays.mean(NOISE, is_correct))[rows]
     tags = [arrays.prompt_tags[row] for row in rows]
-    found = [
-        f"p {p_value(float(sign_flip(values, tags)[0]))} with {budget} pictures (prompts better : worse "
-        f"{int((values > 0).sum())} : {int((values < 0).sum())})"
-        for budget, values, same in zip(
-            material.results.about.budgets, moved.T, arrays.same_pictures(FLOW, NOISE), strict=True
-        )
-        if not same
-    ]
-    if found:
-        yield f"Randomisation test of {FLOW} − {NOISE}, not adjusted: {', '.join(found)}."
+    same = arrays.same_pictures(method, NOISE)
+    for budget, values, alike in zip(material.results.about.budgets, moved.T, same, strict=True):
+        if not alike:
+            yield (
+                f"p {p_value(float(sign_flip(values, tags)[0]))} with {budget} pictures (prompts better : worse "
+                f"{int((values > 0).sum())} : {int((values < 0).sum())})"
+            )
 
 
 def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | None:
