@@ -11,6 +11,7 @@ from tests.support.stacks import PLUGINS, tiny_stack
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
+from reflectionflow.evaluation.paper.methods import MAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,11 +70,12 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     arguments = ("--stack", "flux-dev", "--images", "4", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
     done = run(*arguments, "--json")
     data = json.loads(done.stdout)
-    methods, prompts = 7, 12
+    methods, prompts = 8, 12
     assert set(data["charged"]) == {
         "noise",
         "noise + prompt",
         "ReflectionFlow",
+        "ReflectionFlow, adaptive",
         "latest parent",
         "ranked by score",
         "no reflections",
@@ -84,7 +86,7 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     assert data["pictures"] == data["calls"]["judge"] + figure_two
     assert f"Figure 2 with 1 reflector, as if every first draft failed: at most {figure_two} pictures" in done.stderr
     less = run(*arguments, "--json", "--without", "choices,width-depth,figure-2")
-    assert set(json.loads(less.stdout)["charged"]) == {"noise", "noise + prompt", "ReflectionFlow"}
+    assert set(json.loads(less.stdout)["charged"]) == set(MAIN)
     assert "Figure 2 with" not in less.stderr
     assert "ranking and reflections is left out, as asked by --without choices." in less.stderr
     assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)

@@ -217,7 +217,7 @@ def test_a_stack_says_what_is_done_when_nobody_names_a_strategy(tmp_path, tiny):
     misspelled = call("scnes", "--drafts", "2")
     assert misspelled.exit_code == 2
     assert "there is no stack 'scnes'" in misspelled.stderr, "not that noise takes no drafts"
-    assert stack.read("scenes").defaults.strategy == "reflection"
+    assert stack.read("scenes").defaults.strategy == "adaptive"
 
 
 def test_python_takes_the_same(tiny):

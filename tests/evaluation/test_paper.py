@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from reflectionflow.evaluation.paper import Beside, make, published
-from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT
+from reflectionflow.evaluation.paper.methods import ADAPTIVE, BY_SCORE, FLOW, LATEST, MAIN, NOISE, PROMPT, SILENT
 from reflectionflow.evaluation.paper.named import Named
 from reflectionflow.evaluation.paper.speaking import ELSEWHERE
 from reflectionflow.evaluation.results import read_results
@@ -106,7 +106,7 @@ def test_every_exhibit_is_there(data):
 def test_table_one_is_that_of_the_outcomes(finished, data):
     folder, found = finished[0], ours(data, "table-1")
     six = ("single_object", "counting")
-    rows = {"base, 1 picture": (NOISE, 1)} | {f"{name}, 6 pictures": (name, 6) for name in (NOISE, PROMPT, FLOW)}
+    rows = {"base, 1 picture": (NOISE, 1)} | {f"{name}, 6 pictures": (name, 6) for name in MAIN}
     for line, (method, budget) in rows.items():
         assert found[line, "GenEval's tags"]["value"] == pytest.approx(share(folder, method, budget, six), abs=1e-6)
         for tag in (*six, "composite"):
@@ -120,22 +120,24 @@ def test_table_one_is_that_of_the_outcomes(finished, data):
 def test_what_the_declared_score_leaves_out_has_exhibits_of_its_own(finished, data):
     folder, found = finished[0], ours(data, "figure-4-middle-composite")
     for budget in read_results(folder).about.budgets:
-        scores = {name: found[name, str(budget)]["value"] for name in (NOISE, PROMPT, FLOW)}
+        scores = {name: found[name, str(budget)]["value"] for name in MAIN}
         for name, score in scores.items():
             assert score == pytest.approx(share(folder, name, budget, ["composite"]), abs=1e-6)
             assert found[name, str(budget)]["prompts"] == 3
-        for name in (PROMPT, FLOW):
-            gain = found[f"{name} − {NOISE}", str(budget)]
+        for name, other in ((PROMPT, NOISE), (FLOW, NOISE), (ADAPTIVE, NOISE), (ADAPTIVE, FLOW)):
+            gain = found[f"{name} − {other}", str(budget)]
             assert gain["difference"]
-            assert gain["value"] == pytest.approx(scores[name] - scores[NOISE], abs=1e-5)
-        gain = found[f"{FLOW} − {NOISE} with 6 pictures", str(budget)]["value"]
-        assert gain == pytest.approx(scores[FLOW] - found[NOISE, "6"]["value"], abs=1e-5)
+            assert gain["value"] == pytest.approx(scores[name] - scores[other], abs=1e-5)
+        for name in (FLOW, ADAPTIVE):
+            gain = found[f"{name} − {NOISE} with 6 pictures", str(budget)]["value"]
+            assert gain == pytest.approx(scores[name] - found[NOISE, "6"]["value"], abs=1e-5)
     for exhibit in ("figure-4-left", "efficiency", "width-depth", "choices"):
         own = {cell: item["value"] for cell, item in ours(data, f"{exhibit}-composite").items()}
         assert own != {cell: item["value"] for cell, item in ours(data, exhibit).items()}
         assert not theirs(data, f"{exhibit}-composite")
     notes = next(item["notes"] for item in data["exhibits"] if item["id"] == "figure-4-middle-composite")
-    assert sum("Randomisation test of ReflectionFlow − noise, not adjusted: p " in note for note in notes) == 1
+    for name in (FLOW, ADAPTIVE):
+        assert sum(f"Randomisation test of {name} − noise, not adjusted: p " in note for note in notes) == 1
     text = (folder / "paper.md").read_text()
     assert "## Figure 4, middle: score against pictures (composite)" in text
 
@@ -161,6 +163,7 @@ def test_the_papers_values_are_labelled_as_theirs_and_never_ours(finished, data)
     assert printed[FLOW, "GenEval's tags"] == 0.91
     assert printed["base", "counting"] == 0.75
     assert not any(column == "composite" for _, column in printed)
+    assert not any(line == ADAPTIVE for line, _ in (*printed, *theirs(data, "figure-4-middle")))
     assert theirs(data, "figure-4-middle")[FLOW, "4"] == 0.873
     assert theirs(data, "figure-4-left")["GPT-4o", "2"] == 0.748
     assert theirs(data, "figure-4-right")[FLOW, "hard"] == 0.81
@@ -527,5 +530,6 @@ def test_the_control_is_noise_scaling_by_another_generator(finished, data):
         wanted = np.mean([np.mean(values) for values in right.values()])
         assert curve["control", str(budget)]["value"] == pytest.approx(wanted, abs=1e-6)
     assert table["control, 6 pictures", "GenEval's tags"]["value"] == pytest.approx(wanted, abs=1e-6)
-    gain = table[f"{FLOW}, 6 pictures", "counting"]["value"] - table["control, 6 pictures", "counting"]["value"]
-    assert table[f"{FLOW} − control", "counting"]["value"] == pytest.approx(gain, abs=1e-5)
+    for name in (FLOW, ADAPTIVE):
+        gain = table[f"{name}, 6 pictures", "counting"]["value"] - table["control, 6 pictures", "counting"]["value"]
+        assert table[f"{name} − control", "counting"]["value"] == pytest.approx(gain, abs=1e-5)

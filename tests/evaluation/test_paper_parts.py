@@ -14,7 +14,7 @@ from reflectionflow.evaluation.judges import ScenesJudge
 from reflectionflow.evaluation.paper import Beside, chosen, lineup, make
 from reflectionflow.evaluation.paper.control import control_of
 from reflectionflow.evaluation.paper.criticism import criticism
-from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, NOISE, PROMPT, SILENT, TITLES, Part
+from reflectionflow.evaluation.paper.methods import BY_SCORE, FLOW, LATEST, MAIN, PROMPT, SILENT, TITLES, Part
 from reflectionflow.evaluation.paper.picking import pickers
 from reflectionflow.evaluation.paper.provenance import command_line
 from reflectionflow.evaluation.paper.reflecting import Criticised, Told, critics
@@ -182,7 +182,7 @@ def test_verifiers_that_cannot_pick_are_refused(names, said):
 
 def test_all_of_the_papers_methods_take_part_where_the_stack_can_play_them():
     compared = lineup(stack(), 16)
-    assert [method.name for method in compared.methods[:6]] == [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT]
+    assert [method.name for method in compared.methods[:7]] == [*MAIN, LATEST, BY_SCORE, SILENT]
     assert dict(compared.widths) == {1: "width 1", 2: FLOW, 4: "width 4"}  # width 8 would paint drafts alone
     assert compared.left_out == ()
     options = {method.name: dict(method.strategy.options) for method in compared.methods}
@@ -203,9 +203,9 @@ def test_methods_that_are_compared_differ_in_one_choice_alone():
 @pytest.mark.parametrize(
     ("part", "methods", "gone"),
     [
-        (Part.WIDTHS, [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT], {"width-depth"}),
-        (Part.CHOICES, [NOISE, PROMPT, FLOW, "width 1"], {"choices"}),
-        (Part.REFLECTIONS, [NOISE, PROMPT, FLOW, LATEST, BY_SCORE, SILENT, "width 1"], {"figure-2"}),
+        (Part.WIDTHS, [*MAIN, LATEST, BY_SCORE, SILENT], {"width-depth"}),
+        (Part.CHOICES, [*MAIN, "width 1"], {"choices"}),
+        (Part.REFLECTIONS, [*MAIN, LATEST, BY_SCORE, SILENT, "width 1"], {"figure-2"}),
     ],
 )
 def test_parts_that_nobody_wants_are_neither_painted_nor_shown(part, methods, gone, tmp_path):

@@ -65,8 +65,21 @@ def test_a_width_in_pixels_is_refused_naming_the_size(width):
 
 
 def test_a_strategy_without_options_refuses_all():
-    with pytest.raises(MisuseError, match="noise takes no options, and got 'drafts'; it belongs to reflection"):
+    with pytest.raises(
+        MisuseError, match="noise takes no options, and got 'drafts'; it belongs to reflection and adap"
+    ):
         strategy("noise", {"drafts": 4})
+
+
+def test_an_option_of_other_strategies_is_refused_naming_them():
+    with pytest.raises(MisuseError) as caught:
+        strategy("adaptive", {"width": 3, "colour": "red", "parent": "best", "drafts": 0})
+    told = str(caught.value).splitlines()
+    assert sum("unknown option" in line for line in told) == 3
+    assert told[-2:] == [
+        f"{name} belongs to prompt and reflection; name one with --strategy" for name in ("width", "parent")
+    ]
+    assert any("drafts = 0 is refused" in line for line in told)
 
 
 def test_the_shipped_strategy_files_load_and_are_counted():

@@ -102,7 +102,12 @@ def _method(name: str) -> Method | None:
 
 def _configured(method: Method, options: Mapping[str, Any]) -> Strategy:
     if isinstance(method, StrategySpec):
-        return method.configured(**options)
+        try:
+            return method.configured(**options)
+        except MisuseError as error:
+            foreign = [name for name in options if name not in method.options.model_fields and _takers(name)]
+            told = [f"{name} belongs to {_listed(_takers(name))}; name one with --strategy" for name in foreign]
+            raise MisuseError("\n".join([str(error), *told])) from error
     if options:
         raise MisuseError("\n".join(_refused(method, name) for name in options))
     return method
@@ -110,9 +115,18 @@ def _configured(method: Method, options: Mapping[str, Any]) -> Strategy:
 
 def _refused(method: Strategy, option: str) -> str:
     """Return the sentence that refuses an option of a strategy without options, naming those that take it."""
-    takers = [spec.name for spec in BUILT_IN if isinstance(spec, StrategySpec) and option in spec.options.model_fields]
     sentence = with_hint(f"The strategy {method.name} takes no options, and got '{option}'", (option,))
-    return f"{sentence}; it belongs to {' and '.join(takers)}" if takers else sentence
+    return f"{sentence}; it belongs to {_listed(_takers(option))}" if _takers(option) else sentence
+
+
+def _takers(option: str) -> list[str]:
+    """Return the names of the built-in strategies that have an option."""
+    return [spec.name for spec in BUILT_IN if isinstance(spec, StrategySpec) and option in spec.options.model_fields]
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as a list in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _load(entry: EntryPoint) -> Method:
