@@ -75,7 +75,7 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
         "noise",
         "noise + prompt",
         "ReflectionFlow",
-        "ReflectionFlow, adaptive",
+        "adaptive",
         "latest parent",
         "ranked by score",
         "no reflections",

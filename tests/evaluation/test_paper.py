@@ -142,6 +142,13 @@ def test_what_the_declared_score_leaves_out_has_exhibits_of_its_own(finished, da
     assert "## Figure 4, middle: score against pictures (composite)" in text
 
 
+def test_no_two_lines_of_a_figure_have_one_name(finished):
+    for figure in finished[0].glob("figure-4-*.svg"):
+        names = re.findall(r"<text[^>]*font-weight[^>]*>([^<]+)</text>", figure.read_text())
+        assert len(names) > 2
+        assert len(set(names)) == len(names), figure.name
+
+
 def test_every_number_says_its_interval_and_prompts_and_seeds(finished, data):
     records = [item for exhibit in data["exhibits"] for item in exhibit["ours"]]
     assert len(records) > 60

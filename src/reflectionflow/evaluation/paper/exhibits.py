@@ -15,6 +15,7 @@ from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
 from reflectionflow.evaluation.paper.material import Material
 from reflectionflow.evaluation.paper.methods import ADAPTIVE, FLOW, MAIN, NOISE, PROMPT
 from reflectionflow.evaluation.paper.scoped import (
+    ABOUT_ADAPTIVE,
     ABOUT_CONTROL,
     CONTROL,
     COUNTED,
@@ -78,6 +79,7 @@ def _table_one(material: Material, arrays: Arrays) -> Exhibit:
         "Differences are paired: same prompts, same seeds, same first drafts.",
         *_tests(material),
         COUNTED,
+        *((ABOUT_ADAPTIVE,) if ADAPTIVE in material.compared else ()),
         *((ABOUT_CONTROL,) if material.control is not None else ()),
     )
     return Exhibit("table-1", "Table 1: score by tag", tuple(columns), tuple(lines), notes)

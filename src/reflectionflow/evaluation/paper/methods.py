@@ -13,8 +13,8 @@ from reflectionflow.search import strategy
 from reflectionflow.search.options import MOST_CHAINS
 
 NOISE, PROMPT, FLOW = "noise", "noise + prompt", "ReflectionFlow"
-ADAPTIVE = "ReflectionFlow, adaptive"
-"""Best-first over drafts and corrections instead of chains: ours, not the paper's."""
+ADAPTIVE = "adaptive"
+"""ReflectionFlow, best-first over drafts and corrections instead of chains: ours, not the paper's."""
 MAIN = (NOISE, PROMPT, FLOW, ADAPTIVE)
 """What the paper's tables and curves compare."""
 LATEST, BY_SCORE, SILENT = "latest parent", "ranked by score", "no reflections"

@@ -23,6 +23,10 @@ ABOUT_CONTROL = (
     "Control: noise scaling by the generator tuned on the data set's good pictures for as many steps as the corrector, "
     "without condition and reflection; its drafts are its own. The paper has no such row."
 )
+ABOUT_ADAPTIVE = (
+    f"“{ADAPTIVE}” reflects and corrects as {FLOW} does, but without chains: whatever picture needs the fewest edits "
+    "is corrected next, or a draft is painted. It is ours; the paper has no such row."
+)
 READ_OFF = "The paper's values were read off its figure, to about ± 0.003."
 COUNTED = "Ours counts drafts and corrections alike; the paper's number of pictures counts corrections alone."
 
@@ -83,6 +87,8 @@ def curves(material: Material, arrays: Arrays, scope: Scope) -> Exhibit:
             lines.append(Line(f"{name} − {NOISE} with {most} pictures", moved, difference=True))
     told = {method.name: method.note for method in material.results.about.methods}
     notes = (*(f"{name}: {told[name]}" for name in names), *_tests(material, arrays, scope), *_about_theirs(scope))
+    if ADAPTIVE in names:
+        notes += (ABOUT_ADAPTIVE,)
     if material.control is not None:
         lines.append(Line(CONTROL, arrays.shares(material.control.mean(axis=1), scope.tags)))
         notes += (ABOUT_CONTROL,)
