@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from reflectionflow.cli.paper_besides import Wanted
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.benchmarks import Benchmark
 from reflectionflow.evaluation.judges import ScenesJudge
@@ -23,7 +24,7 @@ from reflectionflow.evaluation.planning import Asked, plan
 from reflectionflow.geneval import Clause, Metadata
 from reflectionflow.roles import Context, ReflectRequest, read_by
 from reflectionflow.scenes.words import known_words
-from reflectionflow.types import Candidate, Failure, Recipe, Reflection
+from reflectionflow.types import Candidate, Failure, Recipe, Reflection, to_json
 from tests.support.evaluating import Contrast, items
 from tests.support.papers import planned
 from tests.support.running import QUICK
@@ -85,6 +86,12 @@ def test_a_command_is_told_as_it_is_typed():
     passed = {"command": "paper", "per_tag": 2, "pick_by": ["a", "b c.toml"], "reflect_by": [], "genref": None}
     told = "reflectionflow paper --per-tag 2 --pick-by 'a,b c.toml' --reflect-by '' --oracle"
     assert command_line({**passed, "oracle": True, "quiet": False}) == told
+
+
+def test_the_command_that_pages_show_leaves_out_what_was_left_out():
+    wanted = Wanted([], None, [], frozenset({Part.CHOICES, Part.REFLECTIONS}), None, None)
+    said = command_line({"command": "paper", **json.loads(json.dumps(to_json(wanted.passed)))})
+    assert said == "reflectionflow paper --without choices,figure-2"
 
 
 def test_levels_told_by_the_pictures_that_are_scored_say_so(tmp_path):

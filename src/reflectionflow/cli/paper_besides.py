@@ -77,7 +77,7 @@ class Wanted:
             "pick_by": self.pick_by or None,
             "reflect_by": self.reflect_by,
             "told_by": self.told_by or None,
-            "without": sorted(self.without) or None,
+            "without": sorted(part.value for part in self.without) or None,
             "genref": None if self.genref is None else str(self.genref),
             "control": self.control,
         }
