@@ -159,7 +159,8 @@ def test_every_shipped_stack_is_counted_and_begins_with_its_command():
         parts = [part.role.value for part in stack.read(name).parts]
         chains = [] if name == "flux-dev-clip" else ["corrector", "reflector", "refiner"]
         assert parts == ["generator", "verifier", *chains]
-        assert stack.read(name).defaults.strategy == ("reflection" if chains else None)
+        usual = "adaptive" if name.startswith("scenes") else "reflection"
+        assert stack.read(name).defaults.strategy == (usual if chains else None)
 
 
 @pytest.mark.parametrize("role", ["verifier", "reflector", "corrector"])
