@@ -14,6 +14,7 @@ from reflectionflow.errors import MisuseError
 from reflectionflow.ranking import ranked
 from reflectionflow.roles import Context
 from reflectionflow.search.adaptive import ADAPTIVE, Node, counted, planned
+from reflectionflow.search.selection import edits_asked
 from reflectionflow.types import Candidate, Failure, Recipe, Reflection, Step, StopReason, Verdict
 from tests.support.running import run_all, search
 from tests.support.world import Critic, Painter, Rewriter, stack
@@ -61,14 +62,11 @@ def nodes(*found):
 
 
 def test_what_needs_the_fewest_edits_is_corrected_first_and_of_equal_ones_the_best():
-    many, few, dull = node((0, 0), 4), node((0, 1), 1, 0.9), node((0, 2), 1, 0.2)
-    assert planned(nodes(many, few, dull), 1, 0.5) == [(0, 1)]
-    assert planned(nodes(many, few, dull), 2, 0.5) == [
-        (0, 1),
-        (0, 2),
-    ]  # nothing is corrected twice while others are as near
-    assert planned(nodes(many, few, dull), 2, 0.0) == [(0, 1), (0, 1)]
-    assert planned(nodes(many, few), 2, 0.5) == [(0, 1), (0, 1)]
+    many, dull, few = node((0, 0), 4), node((0, 1), 1, 0.2), node((0, 2), 1, 0.9)
+    assert planned(nodes(many, few, dull), 1, 0.5) == [(0, 2)]
+    assert planned(nodes(many, few, dull), 2, 0.5) == [(0, 2), (0, 1)]  # none twice while others are as near
+    assert planned(nodes(many, few, dull), 2, 0.0) == [(0, 2), (0, 2)]
+    assert planned(nodes(many, few), 2, 0.5) == [(0, 2), (0, 2)]
 
 
 def test_corrections_in_vain_count_until_a_fresh_draft_is_worth_more():
@@ -77,6 +75,22 @@ def test_corrections_in_vain_count_until_a_fresh_draft_is_worth_more():
     assert planned(nodes(node((0, 0), 1, vain=4), kept), 1, 0.5) == [None]
     child = node((1, 0), 2, parent=(0, 0))
     assert planned(nodes(node((0, 0), 1, vain=4), kept, child), 1, 0.5) == [(1, 0)]
+    near = node((1, 0), 1, parent=(0, 0), vain=2)  # drafts need 2, it does too; corrections tell nothing of drafts
+    assert planned(nodes(node((0, 0), 2, vain=4), near), 1, 0.5) == [(1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("reflection", "edits"),
+    [
+        (Reflection("", "critic", "a, b, c", ("a", "b", "c")), 3),
+        (Reflection("", "critic", "it is all wrong"), 1),
+        (Reflection("", "critic"), 0),
+        (Reflection("", "critic", " "), 0),
+        (Reflection("", "critic", failure="Lost for words."), math.inf),
+    ],
+)
+def test_words_without_a_list_are_one_edit_and_no_words_none(reflection, edits):
+    assert edits_asked(reflection) == edits
 
 
 def test_what_needs_nothing_or_of_which_nothing_was_said_is_left_alone():
@@ -135,33 +149,47 @@ def test_rounds_grow_with_the_search(tmp_path, growth, rounds):
     assert [numbers.count(number) for number in dict.fromkeys(numbers)] == rounds
 
 
-def test_a_picture_that_needs_nothing_ends_the_search_where_the_verifier_is_as_sure_as_asked(tmp_path):
-    light = stack(reflector=Strict(enough=0.3))
-    done = run(tmp_path / "sure", ADAPTIVE.configured(sure=0.3), light, images=64)
-    assert done.stop is StopReason.NOTHING_TO_CORRECT
-    assert len(done.steps) < 64
-    on = run(tmp_path / "never", ADAPTIVE.configured(), light, images=64)
-    assert on.stop is StopReason.BUDGET
-    assert len(on.steps) == 64
-    assert all(asked_of >= 0.3 for asked_of in [done.best.verdict.score])
-    accepted = run(tmp_path / "accepted", ADAPTIVE.configured(accept=0.3), light, images=64)
-    assert accepted.stop is StopReason.ACCEPTED
+@pytest.mark.parametrize(
+    ("enough", "sure", "pictures"),
+    [(0.0, 0.0, 2), (0.0, 1.0, 24), (0.0, None, 24), (1.0, 0.0, 24)],
+    ids=["content", "content, not sure", "never asked", "sure, not content"],
+)
+def test_only_a_picture_that_needs_nothing_and_of_which_the_verifier_is_sure_ends_it(tmp_path, enough, sure, pictures):
+    models = stack(reflector=Strict(enough=enough))
+    result = run(tmp_path, ADAPTIVE.configured(sure=sure), models, images=24)
+    assert len(result.steps) == pictures
+    assert result.stop is (StopReason.NOTHING_TO_CORRECT if pictures == 2 else StopReason.BUDGET)
+
+
+def test_an_accepted_picture_ends_the_search(tmp_path):
+    result = run(tmp_path, ADAPTIVE.configured(accept=0.3), images=64)
+    assert result.stop is StopReason.ACCEPTED
+    assert result.best.verdict.score >= 0.3
 
 
 def test_the_reflector_is_told_what_a_picture_came_of_and_what_was_tried(tmp_path):
-    told = []
-    critic = Strict(before=lambda items: told.extend(len(item.history) for item in items))
+    told = {}
+    critic = Strict(before=lambda items: [told.setdefault(item.candidate.id, item.history) for item in items])
     result = run(tmp_path / "all", ADAPTIVE.configured(history=64, growth=64), stack(reflector=critic), images=16)
-    family = parents(result)
-    depth = {(0, 0): 0, (0, 1): 0}
-    for step in result.steps[2:]:
-        depth[step.place] = depth[family[step.place]] + 1 if step.place in family else 0
-    assert max(depth.values()) > 1
-    assert max(told) >= max(depth.values()) - 1
-    assert all(step.reflection is not None for step in result.steps if step.candidate.recipe.parent)
+    family, line = parents(result), {}
+    for step in result.steps:
+        parent = family.get(step.place)
+        line[step.place] = () if parent is None else (*line[parent], step.reflection.text)
+        assert told.get(step.candidate.id, line[step.place]) == line[step.place]  # the last picture is not looked at
+    assert max(map(len, line.values())) > 1
     told.clear()
     run(tmp_path / "none", ADAPTIVE.configured(history=0), stack(reflector=critic), images=12)
-    assert set(told) == {0}
+    assert set(told.values()) == {()}
+
+
+def test_no_reflection_is_asked_for_a_picture_the_budget_cannot_paint(tmp_path):
+    result = run(tmp_path, ADAPTIVE.configured(growth=1), images=17)  # 2, 2, 4, 8, and one of the next 16
+    family, again = parents(result), set()
+    for place, parent in family.items():
+        tried = sum(other == parent and earlier[0] < place[0] for earlier, other in family.items())
+        again |= {(parent, tried)} if tried else set()
+    assert again
+    assert result.charged.reflector_calls == 16 + len(again)
 
 
 class Once(Strict):
@@ -173,11 +201,14 @@ class Once(Strict):
         return super()._reflect(item)
 
 
-def test_a_reflector_that_is_at_a_loss_when_asked_anew_costs_the_search_no_round(tmp_path):
-    result = run(tmp_path, ADAPTIVE.configured(growth=64, patience=0.0), stack(reflector=Once()), images=12)
+def test_a_picture_of_which_nothing_more_is_said_gives_way_to_others(tmp_path):
+    result = run(tmp_path, ADAPTIVE.configured(growth=64, patience=0.0), stack(reflector=Once()), images=24)
     family = parents(result)
     assert len(set(family.values())) == len(family)  # nothing is corrected twice
-    assert len(result.steps) == 12
+    assert len(result.steps) == 24
+    silent = [place for place in dict.fromkeys(family.values()) if place[0] < 8]
+    assert len(silent) > 1
+    assert any(place[0] > 12 for place in family), "corrections go on"
 
 
 def test_what_a_reflector_does_not_read_is_asked_once(tmp_path):
