@@ -10,20 +10,20 @@ looks at every answer before it goes on and a long one keeps the models busy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
 from pydantic import Field
 
 from reflectionflow.runtime import BudgetExhausted, Place, Role, Task, Tools
-from reflectionflow.search.chains import correct, draft, over, reflect, rewrite, score_of
-from reflectionflow.search.options import RoundOptions, StrategySpec
+from reflectionflow.search.chains import affordable, correct, draft, over, reflect, score_of
+from reflectionflow.search.options import CorrectingOptions, StrategySpec
 from reflectionflow.search.selection import edits_asked, ranked
-from reflectionflow.types import Candidate, RefinedPrompt, Reflection, Step, StopReason
+from reflectionflow.types import Reflection, Step, StopReason
 
 
-class AdaptiveOptions(RoundOptions):
+class AdaptiveOptions(CorrectingOptions):
     """Options of best-first search."""
 
     drafts: int = Field(default=2, ge=1, description="First drafts.")
@@ -35,9 +35,6 @@ class AdaptiveOptions(RoundOptions):
     )
     growth: int = Field(
         default=4, ge=1, description="A round paints one picture for every so many painted before, at least one."
-    )
-    refine: bool | None = Field(
-        default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."
     )
     sure: float | None = Field(
         default=None,
@@ -99,7 +96,8 @@ async def adaptive(task: Task, tools: Tools, options: AdaptiveOptions) -> StopRe
         nodes = counted(await _looked_at(tools, nodes, options))
         if any(_is_done(node, options) for node in nodes.values()):
             return StopReason.NOTHING_TO_CORRECT
-        nodes = await _one_round(task, tools, nodes, (number, planned(nodes, turns, options.patience)), options)
+        parents = planned(nodes, turns, options.patience)
+        nodes = await _one_round(task, tools, nodes, {(number, slot): of for slot, of in enumerate(parents)}, options)
     raise AssertionError("unreachable: rounds are counted without end")
 
 
@@ -154,30 +152,27 @@ async def _looked_at(tools: Tools, nodes: Nodes, options: AdaptiveOptions) -> No
 
 async def _critique(tools: Tools, node: Node, options: AdaptiveOptions) -> Reflection:
     """Ask about a picture, telling what it came of and what it was corrected by already."""
-    return await reflect(tools, _picture(node), node.step, (*node.said, *node.tried), options)
+    assert node.step.candidate is not None, "a node is a judged picture"
+    return await reflect(tools, node.step.candidate, node.step, (*node.said, *node.tried), options)
 
 
 async def _one_round(
-    task: Task, tools: Tools, nodes: Nodes, moves: tuple[int, Sequence[Place | None]], options: AdaptiveOptions
+    task: Task, tools: Tools, nodes: Nodes, parents: Mapping[Place, Place | None], options: AdaptiveOptions
 ) -> Nodes:
-    """Return the pictures with those of one round, as many painted at a time as the budget can pay for."""
-    number, parents = moves
-    waiting = [((number, slot), parent) for slot, parent in enumerate(parents)]
+    """Return the pictures with those of one round, each a correction of its parent, or a draft."""
     found = dict(nodes)
-    while waiting:
-        now = tools.affordable(len(waiting))
-        if not now:
-            raise BudgetExhausted
-        calls = (
-            _fresh(task, tools, place) if parent is None else _corrected(task, tools, place, nodes[parent], options)
-            for place, parent in waiting[:now]
+    for turns in affordable(tools, list(parents.items())):
+        painted = await tools.gather(
+            *(
+                _fresh(task, tools, place) if parent is None else _corrected(task, tools, place, nodes[parent], options)
+                for place, parent in turns
+            )
         )
-        for (_, parent), (node, critique) in zip(waiting, await tools.gather(*calls), strict=False):
+        for (_, parent), (node, critique) in zip(turns, painted, strict=True):
             if node is not None:
                 found[node.step.place] = node
             if parent is not None and critique is not None:
                 found[parent] = _after(found[parent], critique)
-        waiting = waiting[now:]
     return found
 
 
@@ -203,38 +198,21 @@ async def _corrected(
     critique = await _critique(tools, flawed, options)
     if critique.failure is not None or not critique.text.strip():
         return (await _fresh(task, tools, place))[0], critique
-    picture = _picture(flawed)
-    prompt: str | RefinedPrompt = picture.recipe.prompt
-    if tools.has(Role.REFINER) if options.refine is None else options.refine:
-        prompt = await rewrite(tools, picture, flawed.step, critique, options)
-    step = await correct(task, tools, place, picture, critique, prompt)
+    step = await correct(task, tools, place, flawed.step, critique, options)
     said = (*flawed.said, critique.text)
     return None if step is None else Node(step, said, flawed.step.place), critique
-
-
-def _picture(node: Node) -> Candidate:
-    assert node.step.candidate is not None, "a node is a judged picture"
-    return node.step.candidate
 
 
 def _is_done(node: Node, options: AdaptiveOptions) -> bool:
     return options.sure is not None and node.edits == 0 and score_of(node.step) >= options.sure
 
 
-def _needs(options: AdaptiveOptions) -> frozenset[Role]:
-    return frozenset({Role.CORRECTOR, Role.REFLECTOR, *({Role.REFINER} if options.refine else ())})
-
-
-def _welcomes(options: AdaptiveOptions) -> frozenset[Role]:
-    return frozenset({Role.REFINER} if options.refine is None else ())
-
-
 ADAPTIVE = StrategySpec(
     "adaptive",
     AdaptiveOptions,
     adaptive,
-    _needs,
+    lambda options: options.needs(Role.REFLECTOR),
     nested=True,
     summary="Corrects whatever picture needs the fewest edits, or drafts anew; the best of everything wins.",
-    welcomes=_welcomes,
+    welcomes=lambda options: options.welcomes,
 )

@@ -7,18 +7,19 @@ is the beginning of a larger one's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from reflectionflow.ranking import best, judged
 from reflectionflow.runtime import BudgetExhausted, Place, Role, Task, Tools
-from reflectionflow.search.options import Parent, RoundOptions
+from reflectionflow.search.options import CorrectingOptions, Parent, RoundOptions
 from reflectionflow.search.seeds import derive
 from reflectionflow.search.selection import top
 from reflectionflow.types import Candidate, Failure, RefinedPrompt, Reflection, Step, StopReason, Verdict
 
+T = TypeVar("T")
 GIVE_UP = 3
 """Least number of pictures that fail one after the other, whole rounds of them, before a search gives up."""
 
@@ -110,15 +111,24 @@ async def _one_round(
 ) -> list[Chain]:
     """Let the chains that do not rest move, as many at a time as the budget can paint pictures for."""
     moved = [chain for chain in chains if chain.resting]
-    waiting = [chain for chain in chains if not chain.resting]
-    while waiting:
-        now = tools.affordable(len(waiting))
+    for some in affordable(tools, [chain for chain in chains if not chain.resting]):
+        group = some if prepare is None else await prepare(some)
+        moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in group))
+    return moved
+
+
+def affordable(tools: Tools, turns: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield turns of one picture each, as many at a time as the budget can pay for when they are asked for.
+
+    Raises:
+        BudgetExhausted: if it can pay for no more.
+    """
+    while turns:
+        now = tools.affordable(len(turns))
         if not now:
             raise BudgetExhausted
-        group = waiting[:now] if prepare is None else await prepare(waiting[:now])
-        moved += await tools.gather(*(move(chain, (number, chain.slot)) for chain in group))
-        waiting = waiting[now:]
-    return moved
+        yield turns[:now]
+        turns = turns[now:]
 
 
 async def draft(task: Task, tools: Tools, place: Place, prompt: str | RefinedPrompt | None = None) -> Step | None:
@@ -158,12 +168,22 @@ async def reflect(
 
 
 async def correct(
-    task: Task, tools: Tools, place: Place, flawed: Candidate, reflection: Reflection | None,
-    prompt: str | RefinedPrompt,
-) -> Step | None:  # fmt: skip
-    """Paint a better picture from a flawed one and judge it; none when that failed."""
+    task: Task, tools: Tools, place: Place, flawed: Step, reflection: Reflection | None, options: CorrectingOptions
+) -> Step | None:
+    """Paint a better picture from a flawed one, its prompt rewritten if the options say so, and judge it.
+
+    A refinement that fails leaves the prompt as it is.
+
+    Returns:
+        The judged picture; none when it failed.
+    """
+    picture = flawed.candidate
+    assert picture is not None, "only what was painted is corrected"
+    prompt: str | RefinedPrompt = picture.recipe.prompt
+    if tools.has(Role.REFINER) if options.refine is None else options.refine:
+        prompt = await rewrite(tools, picture, flawed, reflection, options)
     seed = derive(task.seed, task.prompt, place)
-    return await judge(tools, place, await tools.correct(flawed, reflection, prompt, seed, place))
+    return await judge(tools, place, await tools.correct(picture, reflection, prompt, seed, place))
 
 
 async def rewrite(

@@ -44,6 +44,23 @@ class RoundOptions(SearchOptions):
     history: int = Field(default=3, ge=0, description="Earlier reflections of its chain that the reflector is told.")
 
 
+class CorrectingOptions(RoundOptions):
+    """What the methods that correct pictures have in common."""
+
+    refine: bool | None = Field(
+        default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."
+    )
+
+    @property
+    def welcomes(self) -> frozenset[Role]:
+        """The roles that are made use of where the stack fills them."""
+        return frozenset({Role.REFINER} if self.refine is None else ())
+
+    def needs(self, *others: Role) -> frozenset[Role]:
+        """Return these roles, and the others that the stack must fill."""
+        return frozenset({Role.CORRECTOR, *others, *((Role.REFINER,) if self.refine else ())})
+
+
 class ChainOptions(RoundOptions):
     """What the methods that run in chains have in common."""
 

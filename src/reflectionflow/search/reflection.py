@@ -25,12 +25,11 @@ from reflectionflow.search.chains import (
     first_chains,
     in_rounds,
     reflect,
-    rewrite,
     score_of,
 )
-from reflectionflow.search.options import ChainOptions, Parent, StrategySpec
+from reflectionflow.search.options import ChainOptions, CorrectingOptions, Parent, StrategySpec
 from reflectionflow.search.selection import edits_asked
-from reflectionflow.types import RefinedPrompt, Reflection, Step, StopReason
+from reflectionflow.types import Reflection, Step, StopReason
 
 
 class Rank(Enum):
@@ -48,7 +47,7 @@ def _what_reflectors_ask(validated: dict[str, Any]) -> Rank:
     return Rank.EDITS if validated["reflect"] else Rank.SCORE
 
 
-class ReflectionOptions(ChainOptions):
+class ReflectionOptions(ChainOptions, CorrectingOptions):
     """Options of reflection-level scaling."""
 
     drafts: int = Field(
@@ -63,10 +62,6 @@ class ReflectionOptions(ChainOptions):
         description="Which drafts become chains, and which picture is a chain's best: by the verifier's score, or the "
         "one of which the reflector asks the fewest edits; edits where a reflector is asked.",
     )
-    refine: bool | None = Field(
-        default=False, description="A refiner rewrites the prompt before a correction; none: if the stack has one."
-    )
-
     sure: float = Field(
         default=0.9,
         ge=0,
@@ -89,7 +84,6 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
     err. Only where the verifier is sure too does the chain rest, and the search ends when all chains do. A refinement
     that fails leaves the prompt as it is; a reflection that fails costs the chain that picture.
     """
-    refining = tools.has(Role.REFINER) if options.refine is None else options.refine
 
     async def move(chain: Chain, place: Place) -> Chain:
         chain, flawed, critique = await _next(tools, chain, options)
@@ -99,10 +93,7 @@ async def reflection(task: Task, tools: Tools, options: ReflectionOptions) -> St
             return replace(chain, resting=True)
         if critique is not None and (critique.failure is not None or not critique.text.strip()):
             return chain.without(flawed).plus(await draft(task, tools, place))
-        prompt: str | RefinedPrompt = flawed.candidate.recipe.prompt
-        if refining:
-            prompt = await rewrite(tools, flawed.candidate, flawed, critique, options)
-        return chain.plus(await correct(task, tools, place, flawed.candidate, critique, prompt), critique)
+        return chain.plus(await correct(task, tools, place, flawed, critique, options), critique)
 
     async def by_edits(steps: Sequence[Step], width: int) -> Sequence[Step]:
         judged = ranked(steps)
@@ -154,21 +145,12 @@ def _by_edits(steps: Sequence[Step], critiques: Mapping[Place, Reflection]) -> l
     return sorted(ranked(steps), key=lambda step: edits_asked(critiques[step.place]))
 
 
-def _needs(options: ReflectionOptions) -> frozenset[Role]:
-    wanted = {Role.CORRECTOR: True, Role.REFLECTOR: options.reflect, Role.REFINER: options.refine is True}
-    return frozenset(role for role, needed in wanted.items() if needed)
-
-
-def _welcomes(options: ReflectionOptions) -> frozenset[Role]:
-    return frozenset({Role.REFINER} if options.refine is None else ())
-
-
 REFLECTION = StrategySpec(
     "reflection",
     ReflectionOptions,
     reflection,
-    _needs,
+    lambda options: options.needs(*((Role.REFLECTOR,) if options.reflect else ())),
     nested=True,
     summary="The best drafts become chains: say what is wrong, paint it again; the best of everything wins.",
-    welcomes=_welcomes,
+    welcomes=lambda options: options.welcomes,
 )
