@@ -1,5 +1,5 @@
-"""Train detector A of Scenes on roughened renderings of every combination of object and colour, and on
-scenes repainted by the generator (`tuning/repaint.py`).
+"""Train detector A of Scenes on roughened renderings of every combination of object and colour, some of them flawed as
+a generator's pictures are (`tuning/spoiled.py`), and on scenes repainted by the generator (`tuning/repaint.py`).
 
 It plays what Mask2Former and CLIP play at full size: GenEval's rules over it label GenRef, teach, and make the *oracle*
 verifier, whose runs count toward no claim. The loss is CenterNet's: a focal loss on the centres, and at the centres
@@ -28,6 +28,7 @@ from reflectionflow.tuning.config import Section, StageConfig
 from reflectionflow.tuning.loop import is_main_process, main_process_first, train
 from reflectionflow.tuning.repaint import Repainted, RepaintSection, repainted
 from reflectionflow.tuning.reports import NOBODY, PREPARED, Reports
+from reflectionflow.tuning.spoiled import bent, moved_together, with_spoiled
 from reflectionflow.tuning.vae import save_rows, to_tensor
 
 if TYPE_CHECKING:
@@ -47,11 +48,21 @@ class DetectorSection(Section):
     depth: int = Field(default=3, gt=0)
 
 
+class FlawSection(Section):
+    """How renderings come to look like what a generator paints when it fails halfway (`tuning/spoiled.py`)."""
+
+    spoiled: float = Field(default=0.0, ge=0, le=1, description="Share of objects spoiled in spoiled scenes.")
+    scenes: float = Field(default=0.5, ge=0, le=1, description="Share of scenes that are spoiled.")
+    together: float = Field(default=0.0, ge=0, le=1, description="Share of scenes whose first two objects touch.")
+    bent: float = Field(default=0.0, ge=0, description="Largest standard deviation of the bending, in pixels.")
+
+
 class DetectorConfig(StageConfig):
     """A configuration of `reflectionflow tune detector`."""
 
     detector: DetectorSection = DetectorSection()
     pictures: PictureSection = PictureSection()
+    flaws: FlawSection = FlawSection()
     repaint: RepaintSection | None = None
 
 
@@ -74,7 +85,7 @@ def targets(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
             np.maximum(level, bump, out=level)
             log = float(np.log(size))
             rows.append([number, row, column, y - row, x - column, log, log, COLORS.index(thing.color)])
-    return heat, np.asarray(rows, dtype=np.float32)
+    return heat, np.asarray(rows, dtype=np.float32).reshape(-1, 8)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class DetectorData:
     """Renderings of every combination, some of them crowded, and repainted scenes if there are any."""
 
     section: PictureSection
+    flaws: FlawSection
     share: float = 0.0
     repainted: Repainted | None = None
 
@@ -90,13 +102,21 @@ class DetectorData:
         crowded = rng.random(count) < self.section.crowded
         return [crowded_scene(rng, ALL) if full else draw_scene(rng, UNIFORM) for full in crowded]
 
+    def rendered(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, list[Scene]]:
+        """Draw scenes with flaws; return renderings in [-1, 1], [n, 3, 128, 128], and what they show."""
+        scenes, flaws = self.scenes(rng, count), self.flaws
+        scenes = [moved_together(rng, scene) if rng.random() < flaws.together else scene for scene in scenes]
+        shares = [flaws.spoiled * (rng.random() < flaws.scenes) for _ in scenes]
+        drawn = [with_spoiled(rng, scene, share) for scene, share in zip(scenes, shares, strict=True)]
+        pictures = to_tensor(np.stack([np.asarray(picture) for picture, _ in drawn]))
+        return pictures, [scene for _, scene in drawn]
+
     def batch(self, step: int, rng: np.random.Generator, share: int) -> dict[str, torch.Tensor]:
         """Return clean "pictures" [share, 3, 128, 128] and the `targets`, "heat" and "rows"."""
         import torch
 
         count = int((rng.random(share) < self.share).sum()) if self.repainted else 0
-        scenes = self.scenes(rng, max(1, share - count))
-        pictures = pictures_of(scenes)
+        pictures, scenes = self.rendered(rng, max(1, share - count))
         if self.repainted and count:
             chosen = rng.integers(0, len(self.repainted.scenes), size=count)
             scenes += [self.repainted.scenes[int(number)] for number in chosen]
@@ -117,15 +137,18 @@ class DetectorProgram:
         torch.manual_seed(config.run.seed)
         self.network = DetectorNetwork(config.detector.width, config.detector.depth)
         self.modules: torch.nn.Module = self.network
-        self.data = DetectorData(config.pictures, config.repaint.share if config.repaint else 0.0, repainted)
+        self.data = DetectorData(
+            config.pictures, config.flaws, config.repaint.share if config.repaint else 0.0, repainted
+        )
 
     def loss(self, step: int, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """Return CenterNet's loss on roughened pictures."""
+        """Return CenterNet's loss on bent and roughened pictures."""
         import torch
         from torch.nn.functional import cross_entropy, logsigmoid
 
         heat, rows = batch["heat"], batch["rows"]
-        maps = self.modules(roughen(batch["pictures"], self.config.pictures)).float()
+        pictures = bent(batch["pictures"], self.config.flaws.bent)
+        maps = self.modules(roughen(pictures, self.config.pictures)).float()
         logits, nouns = maps[:, : len(OBJECTS)], len(OBJECTS)
         chance, centre = torch.sigmoid(logits), heat == 1
         found = -((1 - chance) ** 2 * logsigmoid(logits) * centre).sum()
@@ -133,8 +156,9 @@ class DetectorProgram:
         at = maps[rows[:, 0].long(), :, rows[:, 1].long(), rows[:, 2].long()]
         places = (at[:, nouns + len(COLORS) :] - rows[:, 3:7]).abs().sum()
         colors = cross_entropy(at[:, nouns : nouns + len(COLORS)], rows[:, 7].long(), reduction="sum")
-        loss = (found + false + places + 0.5 * colors) / len(rows)
-        return loss, {"centres": (found + false).detach() / len(rows)}
+        most = max(1, len(rows))
+        loss = (found + false + places + 0.5 * colors) / most
+        return loss, {"centres": (found + false).detach() / most}
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Detect in unseen roughened scenes: objects missed, invented, miscoloured, and claims decided wrongly."""

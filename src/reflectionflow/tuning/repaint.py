@@ -21,6 +21,7 @@ from reflectionflow.models.loading import quiet
 from reflectionflow.scenes.captions import detailed_caption
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import UNIFORM, Scene, draw_scene
+from reflectionflow.tuning.clip_data import crowded_scene
 from reflectionflow.tuning.config import Section
 from reflectionflow.tuning.loop import processes
 
@@ -37,6 +38,7 @@ class RepaintSection(Section):
     lowest: float = Field(default=0.3, gt=0, le=1, description="Lowest strength: share of the noise levels painted.")
     highest: float = Field(default=0.55, gt=0, le=1, description="Highest strength.")
     guidance: float = Field(default=3.5, ge=1, description="Guidance scale.")
+    crowded: float = Field(default=0.0, ge=0, le=1, description="Share of scenes with one to five of an object.")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,12 @@ class Repainted:
     pictures: np.ndarray
 
 
-def scene_of(seed: int, number: int) -> Scene:
+def scene_of(seed: int, number: int, crowded: float = 0.0) -> Scene:
     """Return scene `number` of a seed, of every combination; it never changes."""
-    return draw_scene(np.random.default_rng([seed, number, 5]), UNIFORM)
+    rng = np.random.default_rng([seed, number, 5])
+    if crowded and rng.random() < crowded:
+        return crowded_scene(rng, frozenset())
+    return draw_scene(rng, UNIFORM)
 
 
 def repainted(section: RepaintSection, seed: int, folder: Path, report: Callable[[int, int], None]) -> Repainted:
@@ -59,7 +64,7 @@ def repainted(section: RepaintSection, seed: int, folder: Path, report: Callable
         CheckpointError: if the generator cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = tuple(scene_of(seed, number) for number in range(section.pictures))
+    scenes = tuple(scene_of(seed, number, section.crowded) for number in range(section.pictures))
     shape = (len(scenes), 128, 128, 3)
     mark, file = folder / "repainted.json", folder / "repainted.u8"
     key = [seed, *shape, section.model_dump()]
