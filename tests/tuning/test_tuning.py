@@ -31,6 +31,7 @@ KINDS = {
 OTHERS = {
     "flux-dev.toml": corrector.CorrectorConfig,
     "scenes-control.toml": corrector.CorrectorConfig,
+    "scenes-control-distil.toml": corrector.CorrectorConfig,
     "scenes-smoke.toml": corrector.CorrectorConfig,
     "qwen-vl.toml": reflector.VlmConfig,
 }
