@@ -16,7 +16,7 @@ from reflectionflow.scenes.claims import detections, draw_claims
 from reflectionflow.scenes.prompts import TAGS, parse
 from reflectionflow.scenes.splits import Split
 from reflectionflow.scenes.words import COLORS, OBJECTS
-from reflectionflow.scenes.world import UNIFORM, draw_scene
+from reflectionflow.scenes.world import UNIFORM, Scene, Thing, draw_scene
 from reflectionflow.tuning.detector import targets
 from reflectionflow.types import Candidate, Recipe
 
@@ -62,6 +62,16 @@ def test_targets_are_read_back_as_the_scene(seed):
     told = sorted((thing.noun, thing.color, *np.round(thing.box, 2)) for thing in scene.things)
     assert [row[:2] for row in seen] == [row[:2] for row in told]
     assert np.allclose([row[2:] for row in seen], [row[2:] for row in told], atol=0.05)
+
+
+@pytest.mark.parametrize(("own", "reported"), [(0.45, 0.3), (0.48, 0.9), (0.465, 0.6), (0.3, 0.2), (1.0, 1.0)])
+def test_the_networks_confidences_are_reported_on_genevals_scale(own, reported):
+    import torch
+
+    network = Perfect(Scene((Thing("star", "red", 60, 60, 40),)))
+    network.maps[0, OBJECTS.index("star"), 7, 7] = float(torch.logit(torch.tensor(own), 1e-7))
+    (found,) = SceneDetector(network).detect_tensor(torch.zeros(1, 3, 128, 128))
+    assert [round(item.score, 4) for item in found["star"]] == [pytest.approx(reported, abs=1e-3)]
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -36,5 +36,20 @@ def test_what_a_picture_is_said_to_show_is_what_is_counted(scores, right):
     assert passes(parse(PROMPT), known.graph) is right
 
 
+@pytest.mark.parametrize(
+    ("scores", "sure"),
+    [
+        ([0.95, 0.95], True),
+        ([0.95, 0.6], False),
+        ([0.95, 0.35], False),
+        ([0.95, 0.26], False),
+        ([0.95, 0.2], True),
+        ([], True),
+    ],
+)
+def test_what_may_be_an_object_or_none_leaves_counts_in_doubt(scores, sure):
+    assert label(scores).sure is sure
+
+
 def test_nothing_is_said_of_a_prompt_that_cannot_be_read():
     assert label([0.9], "stars in the night").passed is None

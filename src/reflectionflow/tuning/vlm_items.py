@@ -86,7 +86,7 @@ class Known:
         graph: Its objects.
         prompt: What it was painted for, when that is a prompt of the grammar.
         passed: Whether it satisfies that prompt by GenEval's rules, counting what the graph holds.
-        sure: Whether all its objects are beyond doubt, so that they can be counted.
+        sure: Whether everything in it is beyond doubt an object or none, so that objects can be counted.
     """
 
     image: Image

@@ -32,6 +32,8 @@ from reflectionflow.types import canonical_json
 CHUNK = 32
 HELD_OUT = 10
 """One prompt in this many is kept for validation."""
+DOUBTED = 0.24
+"""Confidence from which a detection may be an object; the graph holds those of 0.3 and more."""
 COUNTED = Options(counting_threshold=LEAST)
 """How labels count: what the graph of a picture shows. GenEval counts detections of 0.9 and more; of generated pictures
 detector A is seldom that sure: of 43 counts labelled by a viewer it refused 12 that he called right (docs/log.md)."""
@@ -66,10 +68,11 @@ class Labelled:
     def known(self, number: int) -> Known:
         """Return one picture with what it shows."""
         found, metadata = self.found[number], parse(self.prompts[number])
-        scores = [item.score for items in found.values() for item in items if item.score >= LEAST]
+        scores = [item.score for items in found.values() for item in items]
         passed = None if metadata is None else decide(metadata, found, options=COUNTED).correct
         image = Image.fromarray(np.asarray(self.pictures[number]))
-        return Known(image, graph_of(found, SIDE), metadata, passed, min(scores, default=1.0) >= SURE)
+        doubts = any(DOUBTED <= score < SURE for score in scores)
+        return Known(image, graph_of(found, SIDE), metadata, passed, not doubts)
 
     def numbers(self, held_out: bool) -> list[int]:
         """Return which pictures training sees, or which validation does."""
