@@ -49,12 +49,12 @@ def asked(step):
     return math.ceil(max(0.0, 0.6 - step.verdict.score) * 10)
 
 
-def node(place, edits, score=0.5, parent=None, vain=0):
+def node(place, edits, score=0.5, parent=None, tries=0):
     candidate = Candidate(Recipe("painter@1", "a red star", place[1], 16, 16, 5, 3.5), "0" * 64, 16, 16)
     text = None if edits is None else Reflection("", "critic", "x" * edits, ("x",) * edits)
     verdict = Verdict(candidate.id, "judge", score)
     said = text or Reflection("", "critic", failure="Lost for words.")
-    return Node(Step(place, candidate, verdict), parent=parent, critique=said, tried=("x",) * vain, vain=vain)
+    return Node(Step(place, candidate, verdict), parent=parent, critique=said, tried=("x",) * tries, tries=tries)
 
 
 def nodes(*found):
@@ -69,14 +69,14 @@ def test_what_needs_the_fewest_edits_is_corrected_first_and_of_equal_ones_the_be
     assert planned(nodes(many, few), 2, 0.5) == [(0, 2), (0, 2)]
 
 
-def test_corrections_in_vain_count_until_a_fresh_draft_is_worth_more():
+def test_corrections_count_until_a_fresh_draft_is_worth_more():
     kept = node((0, 1), 4)
-    assert planned(nodes(node((0, 0), 1, vain=2), kept), 1, 0.5) == [(0, 0)]  # 1 + 2 · 0.5 = 2 of 2.5 that drafts need
-    assert planned(nodes(node((0, 0), 1, vain=4), kept), 1, 0.5) == [None]
+    assert planned(nodes(node((0, 0), 1, tries=2), kept), 1, 0.5) == [(0, 0)]  # 1 + 2 · 0.5 = 2 of 2.5 that drafts need
+    assert planned(nodes(node((0, 0), 1, tries=4), kept), 1, 0.5) == [None]
     child = node((1, 0), 2, parent=(0, 0))
-    assert planned(nodes(node((0, 0), 1, vain=4), kept, child), 1, 0.5) == [(1, 0)]
-    near = node((1, 0), 1, parent=(0, 0), vain=2)  # drafts need 2, it does too; corrections tell nothing of drafts
-    assert planned(nodes(node((0, 0), 2, vain=4), near), 1, 0.5) == [(1, 0)]
+    assert planned(nodes(node((0, 0), 1, tries=4), kept, child), 1, 0.5) == [(1, 0)]
+    near = node((1, 0), 1, parent=(0, 0), tries=2)  # drafts need 2, it does too; corrections tell nothing of drafts
+    assert planned(nodes(node((0, 0), 2, tries=4), near), 1, 0.5) == [(1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_what_needs_nothing_or_of_which_nothing_was_said_is_left_alone():
     assert planned(nodes(node((0, 1), 3), node((0, 0), None)), 1, 0.5) == [(0, 1)]
 
 
-def test_corrections_in_vain_count_against_what_they_were_made_of_and_what_came_of_them():
+def test_each_correction_counts_and_what_one_in_vain_led_to_begins_with_the_count_of_its_line():
     first, second = replace(node((0, 0), 3), tried=("x",) * 3), replace(node((0, 1), 2), tried=("x",))
     better, alike, worse = (node((1, slot), edits, parent=(0, 0)) for slot, edits in enumerate((2, 3, 5)))
     again, mended = node((2, 0), 5, parent=(1, 2)), node((2, 1), 1, parent=(1, 2))
     worse = replace(worse, tried=("x", "x"))
     found = counted(nodes(again, mended, first, second, better, alike, worse))
-    assert [found[0, slot].vain for slot in (0, 1)] == [2, 1]  # the second one's correction failed
-    assert [found[1, slot].vain for slot in (0, 1, 2)] == [0, 1, 1 + 1]
-    assert [found[2, slot].vain for slot in (0, 1)] == [2, 0]
+    assert [found[0, slot].tries for slot in (0, 1)] == [3, 1]  # one of the first one's corrections helped
+    assert [found[1, slot].tries for slot in (0, 1, 2)] == [0, 1, 1 + 2]
+    assert [found[2, slot].tries for slot in (0, 1)] == [2, 0]
 
 
 FEW = st.integers(0, 6)
@@ -116,7 +116,7 @@ FEW = st.integers(0, 6)
 
 @given(st.lists(st.tuples(FEW, FEW, st.floats(0, 1)), max_size=6), st.integers(1, 6), st.floats(0, 2))
 def test_a_smaller_round_is_the_beginning_of_a_larger_one(found, turns, patience):
-    pictures = nodes(*(node((0, slot), edits, score, vain=vain) for slot, (edits, vain, score) in enumerate(found)))
+    pictures = nodes(*(node((0, slot), edits, score, tries=tries) for slot, (edits, tries, score) in enumerate(found)))
     moves = planned(pictures, turns, patience)
     assert moves[:-1] == planned(pictures, turns - 1, patience)
     assert planned(dict(reversed(pictures.items())), turns, patience) == moves

@@ -2,7 +2,7 @@
 
 Ours, not the paper's. Chains commit to a draft each: a single chain is stuck where its draft is hopeless, many chains
 spend a small budget on drafts. Here no picture belongs to a chain. The one of which the reflector asks the fewest edits
-is corrected, corrections in vain count against it, and when every picture needs more than the search's drafts do on
+is corrected, each correction of it counts against it, and when every picture needs more than the search's drafts do on
 average a fresh draft is painted. A round starts with one picture and grows with the search, so that a short search
 looks at every answer before it goes on and a long one keeps the models busy.
 """
@@ -31,7 +31,7 @@ class AdaptiveOptions(CorrectingOptions):
         default=0.5,
         ge=0,
         allow_inf_nan=False,
-        description="Edits that a correction in vain counts for: the larger, the sooner another picture is tried.",
+        description="Edits that each correction of a picture counts for: the larger, the sooner another is tried.",
     )
     growth: int = Field(
         default=4, ge=1, description="A round paints one picture for every so many painted before, at least one."
@@ -54,9 +54,8 @@ class Node:
         said: The reflections it came of, oldest first.
         parent: The place of the picture it is a correction of; none for a draft.
         critique: What the reflector first said of it; none before it was asked.
-        tried: The reflections that corrections of it were painted by, in vain or not.
-        vain: Corrections in vain so far: those of it that failed or need as many edits as it does, and those in a row
-            that led to it.
+        tried: The reflections that corrections of it were painted by so far.
+        tries: Corrections that count against it: those of it so far, and those in vain in a row that led to it.
     """
 
     step: Step
@@ -64,7 +63,7 @@ class Node:
     parent: Place | None = None
     critique: Reflection | None = None
     tried: tuple[str, ...] = ()
-    vain: int = 0
+    tries: int = 0
 
     @property
     def edits(self) -> float:
@@ -107,11 +106,11 @@ def planned(nodes: Nodes, turns: int, patience: float) -> list[Place | None]:
     Args:
         nodes: The pictures so far, all looked at.
         turns: How many pictures to paint.
-        patience: Edits that a correction in vain, or one that is planned already, counts for.
+        patience: Edits that each correction counts for, one that is planned already too.
     """
     drafts = [node.edits for node in nodes.values() if node.parent is None and node.edits < math.inf]
     anew = sum(drafts) / len(drafts) if drafts else 0.0
-    tried = {place: node.vain for place, node in nodes.items() if node.correctable}
+    tried = {place: node.tries for place, node in nodes.items() if node.correctable}
 
     def need(place: Place) -> tuple[float, float, Place]:
         return nodes[place].edits + patience * tried[place], -score_of(nodes[place].step), place
@@ -128,19 +127,17 @@ def planned(nodes: Nodes, turns: int, patience: float) -> list[Place | None]:
 
 
 def counted(nodes: Nodes) -> Nodes:
-    """Return the pictures, each knowing how many corrections were in vain."""
+    """Return the pictures, each knowing how many corrections count against it.
+
+    One that helped counts too: what is left of a budget goes to other pictures. What a correction in vain led to begins
+    with the count of its parent, since it is no nearer to the prompt.
+    """
     led: dict[Place, int] = {}
     for place in sorted(nodes):  # parents go before their corrections
         parent = nodes[place].parent
         in_vain = parent is not None and nodes[place].edits >= nodes[parent].edits
         led[place] = led[parent] + 1 if parent is not None and in_vain else 0
-
-    def better(place: Place, node: Node) -> int:
-        return sum(other.parent == place and other.edits < node.edits for other in nodes.values())
-
-    return {
-        place: replace(node, vain=led[place] + len(node.tried) - better(place, node)) for place, node in nodes.items()
-    }
+    return {place: replace(node, tries=led[place] + len(node.tried)) for place, node in nodes.items()}
 
 
 async def _looked_at(tools: Tools, nodes: Nodes, options: AdaptiveOptions) -> Nodes:
