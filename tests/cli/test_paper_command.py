@@ -92,7 +92,7 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     assert data["gpu_hours"] == pytest.approx(data["pictures"] * 20.3 / 3600)
     assert data["money"] == pytest.approx(2 * data["gpu_hours"])
     assert "logs of the paper's release" in data["pace"]
-    assert "GPU hours" in run(*arguments).stdout
+    assert "device hours" in run(*arguments).stdout
     assert list(tmp_path.iterdir()) == []
 
 

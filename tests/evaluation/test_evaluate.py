@@ -23,9 +23,11 @@ from reflectionflow.evaluation.running import AT_ONCE, Done, within
 from reflectionflow.evaluation.statistics import best_of
 from reflectionflow.evaluation.tables import tables
 from reflectionflow.geneval import Clause, Metadata
+from reflectionflow.roles import Capabilities
 from reflectionflow.runs import RunDirectory, verify
 from reflectionflow.runtime import drain_searches
 from reflectionflow.search import registry
+from reflectionflow.vocabulary import words_of
 from tests.support.evaluating import CLIMBING, WIDE, Contrast, asked, evaluate, items
 from tests.support.running import QUICK, SPEC, search
 from tests.support.world import Brightness, Painter, stack
@@ -175,6 +177,18 @@ def test_the_forecast_is_what_is_needed(finished, tmp_path):
     assert "pass --seconds-per-image" in unknown.pace
     left = forecast(planned, finished[0] / "run")
     assert (left.seconds, sum(left.done.values())) == (0, sum(found.calls.values()))
+
+
+def test_the_forecast_counts_corrections_by_painters_that_know_few_words_only(tmp_path):
+    knowing = frozenset(word for item in items(3) for word in words_of(item.prompt))
+    limited = Painter(capabilities=Capabilities(corrects=True, multiple=8, smallest=8, words=knowing, longest_prompt=9))
+    strategies = ("noise", "prompt", "reflection", "adaptive")
+    few, any_text = (
+        forecast(plan(asked(strategies=strategies, stack=models), Contrast()), tmp_path / "nothing")
+        for models in (stack(generator=limited, corrector=limited), stack())
+    )
+    assert few.calls == any_text.calls
+    assert few.calls["correct"] > 0
 
 
 def test_few_searches_are_in_flight_at_once(tmp_path):

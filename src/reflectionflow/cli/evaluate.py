@@ -225,7 +225,7 @@ def tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
         typer.echo(f"  done already       {already:12,}  pictures")
     if found.seconds is not None and found.hours is not None:
         typer.echo(f"  seconds            {found.seconds:12,.0f}  {found.pace}")
-        typer.echo(f"  GPU hours          {found.hours:12,.2f}")
+        typer.echo(f"  device hours       {found.hours:12,.2f}  of one GPU, or of this CPU where the stack runs on it")
     else:
         typer.echo(f"  seconds            {'unknown':>12}  {found.pace}")
     typer.echo(f"  money              {'unknown' if found.money is None else f'{found.money:,.2f}':>12}")

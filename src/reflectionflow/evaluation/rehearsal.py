@@ -7,7 +7,7 @@ needed. Whatever a strategy does, its calls are counted by the runtime itself an
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -224,7 +224,8 @@ def _stand_ins(models: roles.Stack) -> roles.Stack:
     """Return a stack whose models stand in for the given ones."""
 
     def painter(model: roles.Generator) -> Any:
-        return _StandIn(model.name, model.capabilities, model.defaults, model.settings)
+        able = replace(model.capabilities, words=None, longest_prompt=None)  # stand-ins speak in hashes
+        return _StandIn(model.name, able, model.defaults, model.settings)
 
     def named(model: Any) -> Any:
         return None if model is None else _StandIn(model.name)
