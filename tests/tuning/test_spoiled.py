@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,12 @@ from hypothesis import strategies as st
 from reflectionflow.scenes.renderer import render
 from reflectionflow.scenes.world import CANVAS, UNIFORM, Scene, Thing, draw_scene
 from reflectionflow.tuning.clip_data import PictureSection, pictures_of
-from reflectionflow.tuning.detector import DetectorData, FlawSection, targets
+from reflectionflow.tuning.config import read_config
+from reflectionflow.tuning.detector import DetectorConfig, DetectorData, DetectorProgram, FlawSection, targets
+from reflectionflow.tuning.repaint import scene_of
 from reflectionflow.tuning.spoiled import bent, moved_together, with_spoiled
 
+SMOKE = Path(__file__).parents[2] / "configs" / "tuning" / "smoke" / "scenes-detector.toml"
 SCENE = Scene((Thing("square", "black", 40, 40, 40), Thing("fish", "red", 95, 90, 36)))
 
 
@@ -80,6 +85,43 @@ def test_the_detectors_batches_are_what_their_targets_say_with_flaws_too() -> No
     assert float(batch["heat"].max()) == 0
     plain = DetectorData(PictureSection(), FlawSection()).batch(0, np.random.default_rng(1), 4)
     assert float(plain["heat"].max()) == 1
+
+
+def touching(scenes: list[Scene]) -> int:
+    pairs = [scene.things[:2] for scene in scenes if len(scene.things) > 1]
+    gaps = [max(abs(a.x - b.x), abs(a.y - b.y)) - (a.size + b.size) / 2 for a, b in pairs]
+    return sum(gap <= 1 for gap in gaps)
+
+
+def test_the_shares_of_the_detectors_flaws_are_followed() -> None:
+    def drawn(**shares: float) -> list[Scene]:
+        data = DetectorData(PictureSection(), FlawSection(**shares))
+        return data.rendered(np.random.default_rng(3), 120)[1]
+
+    plain = drawn()
+    assert all(scene.things for scene in plain)
+    emptied = sum(not scene.things for scene in drawn(spoiled=1.0, scenes=0.5))
+    assert 40 < emptied < 80
+    assert not any(scene.things for scene in drawn(spoiled=1.0, scenes=1.0))
+    assert touching(plain) < touching(drawn(together=0.5)) < touching(drawn(together=1.0))
+
+
+def test_the_detector_learns_from_bent_pictures() -> None:
+    def loss(bending: float) -> float:
+        config = read_config(SMOKE, DetectorConfig, [f"flaws.bent={bending}"])
+        program = DetectorProgram(config)
+        batch = program.data.batch(0, np.random.default_rng(5), 4)
+        torch.manual_seed(1)
+        return program.loss(0, batch)[0].item()
+
+    assert loss(2.0) != pytest.approx(loss(0.0), rel=1e-4)
+
+
+@pytest.mark.parametrize(("share", "crowded"), [(0.0, 0), (0.5, 50), (1.0, 100)])
+def test_crowded_scenes_are_repainted_as_often_as_asked(share: float, crowded: int) -> None:
+    scenes = [scene_of(1, number, share) for number in range(100)]
+    full = [scene_of(1, number, 1.0) for number in range(100)]
+    assert abs(sum(scene == other for scene, other in zip(scenes, full, strict=True)) - crowded) <= 12
 
 
 @pytest.mark.parametrize("count", [0, 3])
