@@ -125,7 +125,9 @@ def _train(name: str, run: RunSection, program: Callable[[Reports], Mapping[str,
 
 def _step(show: Show, progress: Progress) -> None:
     """Show a step."""
-    note = f"loss {progress.loss:.4f}, {progress.seconds_per_step:.2f} s a step, {_left(progress.seconds_left)} left"
+    pace = f"{progress.seconds_per_step:.2f} s a step"
+    left = "compiled" if progress.seconds_left is None else f"{_left(progress.seconds_left)} left"
+    note = f"loss {progress.loss:.4f}, {pace}, {left}"
     show("steps", progress.step, progress.steps, note)
 
 

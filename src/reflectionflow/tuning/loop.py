@@ -7,10 +7,12 @@ what the uninterrupted one would have seen, however many processes prepare it; a
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -222,8 +224,7 @@ def train(
     raw = program.modules
     program.modules, *optimisers = accelerator.prepare(raw, *_optimisers(raw, optimiser_section))
     if run.compile:
-        compiled: Any = torch.compile(program.modules, dynamic=False)
-        program.modules = compiled
+        program.modules = _compiled(program.modules)
     weights = [p for p in raw.parameters() if p.requires_grad]
     ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
@@ -251,6 +252,15 @@ def train(
     finish()
     accelerator.end_training()
     return losses
+
+
+def _compiled(modules: Any) -> Any:
+    """Compile modules, and keep from the terminal what the compiler says of layers that it runs a slower way."""
+    import torch
+
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+    return torch.compile(modules, dynamic=False)
 
 
 def _share(run: RunSection, count: int) -> int:
@@ -306,11 +316,12 @@ class _Log:
         self.flush()
         spent = (time.perf_counter() - self._since) / self._steps
         self._since, self._steps, self._reports = time.perf_counter(), 0, self._reports + 1
-        # The first report is often of a step that compiled, and says nothing of the others.
+        # The first report may be of a step that compiled, and says nothing of the others.
         self._pace = spent if self._reports <= 2 else 0.8 * self._pace + 0.2 * spent
         shown = {name: float(value) for name, value in numbers.items()}
         self._accelerator.log({"loss": self._losses[-1], "seconds per step": spent, **shown}, step=step)
-        left = self._pace * (self._run.steps - step - 1)
+        unknown = self._run.compile and self._reports == 1
+        left = None if unknown else self._pace * (self._run.steps - step - 1)
         if self._accelerator.is_main_process:
             self._report(Progress(step + 1, self._run.steps, self._losses[-1], self._pace, left))
 

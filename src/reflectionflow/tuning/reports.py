@@ -13,13 +13,13 @@ PREPARED = "pictures repainted or labelled"
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a running stage: step, loss, seconds per step, seconds left."""
+    """One report of a running stage: step, loss, seconds per step, seconds left; none after a step that compiled."""
 
     step: int
     steps: int
     loss: float
     seconds_per_step: float
-    seconds_left: float
+    seconds_left: float | None
 
 
 def _nobody(*_: object) -> None:
