@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -110,8 +110,8 @@ class Part:
     options: ModelOptions
 
     def missing(self) -> list[str]:
-        """Return what this model lacks on this machine, one sentence each, led by the table's name."""
-        return [f"[{self.role.value}] {sentence}" for sentence in self.spec.needs(self.options)]
+        """Return what this model lacks on this machine, one sentence each."""
+        return list(self.spec.needs(self.options))
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,16 @@ class StackPlan:
     parts: tuple[Part, ...]
 
     def missing(self) -> list[str]:
-        """Return everything its models lack on this machine; empty when the stack is ready."""
-        return [sentence for part in self.parts for sentence in part.missing()]
+        """Return everything its models lack on this machine, led by the tables' names; empty when it is ready."""
+        return _told_once((part.role.value, sentence) for part in self.parts for sentence in part.missing())
+
+
+def _told_once(lacks: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each sentence once, led by the names of all tables that it was said of."""
+    tables: dict[str, list[str]] = {}
+    for role, sentence in lacks:
+        tables.setdefault(sentence, []).append(role)
+    return [f"[{', '.join(dict.fromkeys(names))}] {sentence}" for sentence, names in tables.items()]
 
 
 def shipped() -> tuple[str, ...]:
@@ -225,7 +233,7 @@ class Description:
     @property
     def faults(self) -> tuple[str, ...]:
         """Everything that keeps the stack from running here, one sentence each."""
-        return (*self.problems, *(sentence for model in self.models for sentence in model.missing))
+        return (*self.problems, *_told_once((model.role, lack) for model in self.models for lack in model.missing))
 
     @property
     def ready(self) -> bool:

@@ -163,6 +163,17 @@ def test_every_shipped_stack_is_counted_and_begins_with_its_command():
         assert stack.read(name).defaults.strategy == (usual if chains else None)
 
 
+def test_weights_that_several_roles_lack_are_named_once_with_all_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    lacks = stack.read("flux-dev").missing()
+    assert len(lacks) == len(set(lacks)) == 3
+    painters, speakers, adapter = lacks
+    assert painters.startswith("[generator, corrector] black-forest-labs/FLUX.1-dev is not downloaded")
+    assert adapter.startswith("[corrector] diffusion-cot/FLUX-Corrector is not downloaded")
+    assert speakers.startswith("[verifier, reflector, refiner] Qwen/Qwen2.5-VL-7B-Instruct is not downloaded")
+    assert list(stack.describe("flux-dev").faults) == lacks
+
+
 @pytest.mark.parametrize("role", ["verifier", "reflector", "corrector"])
 def test_an_oracle_takes_one_place_and_all_others_are_those_of_scenes(role):
     played = {part.role.value: part.model for part in stack.read("scenes").parts}
