@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
-from reflectionflow.cli.evaluation_progress import Tally, spoken
+from reflectionflow.cli.evaluation_progress import Tally, _Lines, spoken
 from reflectionflow.geneval import Clause, Metadata
-from reflectionflow.runtime.events import Drafted, RunStarted
+from reflectionflow.runtime.events import Drafted, RunStarted, Stopped
+from reflectionflow.types import Spend, StopReason
 
 
 @pytest.fixture
@@ -131,11 +132,48 @@ def test_the_time_left_comes_from_the_pictures_painted_now():
     seconds = iter(range(0, 1000, 10))
     tally = Tally(searches=4, planned=40, clock=lambda: next(seconds))
     tally(RunStarted("tiny", searches=2, journaled=9))
-    assert (tally.painted, tally.left) == (20, None)
+    assert (tally.done, tally.left) == (20, None)
     tally(Drafted(0, (0, 0), None, cached=True))
     assert tally.left is None
     for slot in range(1, 5):
         tally(Drafted(0, (0, slot), None, cached=False))
-    assert tally.painted == 25
+    assert tally.done == 25
     assert tally.left == 10 / 4 * 15
     assert [spoken(value) for value in (50, 100, 6000)] == ["50 s", "2 min", "1.7 h"]
+
+
+def stopped(search):
+    return Stopped(search, "id", StopReason.BUDGET, None, None, Spend(), Spend())
+
+
+def test_a_later_part_counts_its_own_searches_and_time():
+    now = [0.0]
+    tally = Tally(searches=4, planned=40, clock=lambda: now[0])
+    tally(RunStarted("tiny", searches=4, journaled=0))
+    now[0] = 1.0
+    for slot in range(40):
+        assert tally(Drafted(0, (0, slot), None, cached=False))
+        assert not tally(stopped(0))
+    tally.begin_part()
+    now[0] = 100.0
+    tally(RunStarted("tiny", searches=8, journaled=40))
+    for number in range(2):
+        now[0] += 5.0
+        assert not tally(Drafted(number, (0, 0), None, cached=False))
+        assert tally(stopped(number))
+    assert (tally.done, tally.planned, tally.left) == (2, 8, 30.0)
+    assert tally.text == "2 of 8 searches, about 30 s left"
+
+
+def test_every_part_of_an_evaluation_is_told_of_without_a_terminal(capsys):
+    lines = _Lines(Tally(searches=1, planned=20))
+    lines(RunStarted("tiny", searches=1, journaled=0))
+    for slot in range(20):
+        lines(Drafted(0, (0, slot), None, cached=False))
+    lines.begin_part("The control paints: 2 searches.")
+    lines(RunStarted("tiny", searches=2, journaled=20))
+    for number in range(2):
+        lines(stopped(number))
+    told = capsys.readouterr().err.splitlines()
+    assert told[20] == "The control paints: 2 searches."
+    assert [line.split(",")[0] for line in told[21:]] == ["1 of 2 searches", "2 of 2 searches"]

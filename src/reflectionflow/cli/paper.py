@@ -103,7 +103,7 @@ def paper(
     continues an interrupted one. What the stack cannot play is left out and said.
     """
     from reflectionflow.evaluation.benchmarks import benchmark as find
-    from reflectionflow.evaluation.paper import chosen, lineup, make, nobody
+    from reflectionflow.evaluation.paper import chosen, lineup, make
     from reflectionflow.evaluation.planning import Asked, plan
 
     wanted = wanted_of(pick_by, reflect_by, told_by, without, genref, control)
@@ -151,7 +151,7 @@ def paper(
         "out": str(out),
     }
     with progress(planned, quiet=quiet) as consumer:
-        made = make(planned, compared, beside, out, passed, consumer, nobody if quiet else tell)
+        made = make(planned, compared, beside, out, passed, consumer, consumer.begin_part)
     _tell(made, out, as_json=as_json, quiet=quiet)
 
 

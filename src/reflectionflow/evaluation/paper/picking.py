@@ -14,7 +14,7 @@ import numpy as np
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.evaluation.paper.named import Named, named
-from reflectionflow.evaluation.paper.replaying import Say, again, beside, decisions_on, recorded
+from reflectionflow.evaluation.paper.replaying import Say, again, decisions_on, recorded
 from reflectionflow.evaluation.planning import Plan, Trial
 from reflectionflow.evaluation.results import Results, Row
 from reflectionflow.evaluation.running import AT_ONCE, Consumer, within
@@ -66,7 +66,7 @@ def picked(
         method: The name of a nested method.
         by: The verifiers.
         run: The run directory.
-        on_event: Called with every event but those of pictures.
+        on_event: Called with every event.
         say: Told what begins.
         patience: How often to try again, and how long to wait.
 
@@ -82,9 +82,7 @@ def picked(
             replays = {(trial.prompt, trial.seed): _replay(trial, picker, directory) for trial in trials}
             say(f"{picker.name} picks from the pictures of {method}: {len(trials)} searches.")
             models = replace(planned.models, verifier=picker.model)
-            drain_searches(
-                list(replays.values()), models, directory, beside(on_event), at_once=AT_ONCE, patience=patience
-            )
+            drain_searches(list(replays.values()), models, directory, on_event, at_once=AT_ONCE, patience=patience)
             found[picker.name] = _outcomes(planned, trials, replays, rows, directory)
     return found
 

@@ -17,7 +17,7 @@ from reflectionflow.evaluation.judges import objections
 from reflectionflow.evaluation.judging import Decisions
 from reflectionflow.evaluation.paper.methods import NOISE, WIDTH
 from reflectionflow.evaluation.paper.named import Named, named
-from reflectionflow.evaluation.paper.replaying import Say, beside, decisions_on, recorded
+from reflectionflow.evaluation.paper.replaying import Say, decisions_on, recorded
 from reflectionflow.evaluation.planning import Plan, Trial
 from reflectionflow.evaluation.reflections import Spot
 from reflectionflow.evaluation.results import Results
@@ -138,7 +138,7 @@ def criticised(
         results: Its outcomes.
         by: The reflectors.
         folder: The evaluation's directory.
-        on_event: Called with every event but those of pictures.
+        on_event: Called with every event.
         say: Told what begins.
         patience: How often to try again, and how long to wait.
 
@@ -150,7 +150,7 @@ def criticised(
     said: dict[str, _Answers] = {}
     with RunDirectory.reopen(folder / RUN) as run:
         failed = _failed(results, trials, run)
-        asking = _Asking(planned.models, trials, failed, run, beside(on_event), patience)
+        asking = _Asking(planned.models, trials, failed, run, on_event, patience)
         for critic in by:
             say(f"{critic.name} reflects on {len(failed)} failed drafts, and they are corrected.")
             said[critic.told] = asking.corrected(critic)

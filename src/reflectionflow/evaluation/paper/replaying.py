@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reflectionflow.evaluation.results import Row
-from reflectionflow.evaluation.running import Consumer, distinct
+from reflectionflow.evaluation.running import distinct
 from reflectionflow.runs import RunReader
-from reflectionflow.runtime import Event, Tools
-from reflectionflow.runtime.events import Corrected, Drafted, RunStarted
+from reflectionflow.runtime import Tools
 from reflectionflow.types import RefinedPrompt, SearchResult, Step
 
 Say = Callable[[str], None]
@@ -32,16 +31,6 @@ async def again(step: Step, steps: Sequence[Step], tools: Tools) -> None:
         known = {other.candidate.id: other.candidate for other in steps if other.candidate is not None}
         same = await tools.correct(known[recipe.parent], step.reflection, prompt, recipe.seed, step.place)
     assert same == step.candidate, "a recorded picture is that of its recipe"
-
-
-def beside(on_event: Consumer) -> Consumer:
-    """Return a consumer that leaves out what would move the progress of the evaluation itself."""
-
-    def consume(event: Event) -> None:
-        if not isinstance(event, RunStarted | Drafted | Corrected):
-            on_event(event)
-
-    return consume
 
 
 def recorded(run: RunReader, search: str) -> SearchResult:
