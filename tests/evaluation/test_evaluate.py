@@ -191,6 +191,22 @@ def test_the_forecast_counts_corrections_by_painters_that_know_few_words_only(tm
     assert few.calls["correct"] > 0
 
 
+def test_methods_share_in_a_forecast_what_they_share_when_they_run(tmp_path):
+    planned = plan(asked(strategies=("noise", "reflection", "adaptive"), images=12), Contrast())
+    found = forecast(planned, tmp_path / "nothing")
+    computed = evaluate(tmp_path / "out", planned).results.computed
+    painted = computed["draft"] + computed["correct"]
+    assert 0.9 * painted <= found.pictures <= found.most
+    assert found.most == sum(spent.images for spent in found.charged.values()) == 18 * 3 * 12
+    assert found.calls["reflect"] >= 0.9 * computed["reflect"]
+
+
+def test_a_forecast_in_the_directory_of_another_evaluation_is_refused(finished):
+    other = plan(asked(stack=finished[2].models, steps=3), Contrast())
+    with pytest.raises(RunMismatchError, match="another steps"):
+        forecast(other, finished[0] / "run")
+
+
 def test_few_searches_are_in_flight_at_once(tmp_path):
     flying, most = 0, 0
 

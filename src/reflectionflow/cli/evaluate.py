@@ -213,10 +213,12 @@ def tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
     asked, calls = planned.asked, found.calls
     typer.echo(
         f"{len(asked.benchmark.items)} prompts × {asked.seeds} seeds × {len(planned.methods)} methods "
-        f"at budgets of {', '.join(map(str, planned.budgets))}: {found.searches:,} searches. At most:"
+        f"at budgets of {', '.join(map(str, planned.budgets))}: {found.searches:,} searches. "
+        "If none ends before its budget, about:"
     )
     typer.echo(
-        f"  pictures           {found.pictures:12,}  ({calls['draft']:,} drafts, {calls['correct']:,} corrections)"
+        f"  pictures           {found.pictures:12,}  ({calls['draft']:,} drafts, {calls['correct']:,} corrections; "
+        f"never more than {found.most:,})"
     )
     for kind, told in (("judge", "verifier calls"), ("reflect", "reflector calls"), ("refine", "refiner calls")):
         typer.echo(f"  {told:18} {calls[kind]:12,}")

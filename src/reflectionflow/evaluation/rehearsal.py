@@ -1,11 +1,13 @@
-"""What an evaluation will cost, found by rehearsing it: every method runs once with stand-ins that paint nothing.
+"""What an evaluation will cost, found by rehearsing it: a few of its prompts run with stand-ins that paint nothing.
 
-The stand-ins never accept a picture and always find something to correct, so the counts are the most that can be
-needed. Whatever a strategy does, its calls are counted by the runtime itself and not predicted from its options.
+The stand-ins never accept a picture, always find something to correct, and answer each question otherwise, as models
+do: methods then share what they must, their first drafts, and not what they happen to choose alike. Whatever a strategy
+does, its calls are counted by the runtime itself and not predicted from its options.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,15 +25,22 @@ from reflectionflow.runtime import Task, drain_searches
 from reflectionflow.types import Recipe, RefinedPrompt, Reflection, Spend, Verdict
 
 HOUR = 3600.0
+REHEARSED = 4
+"""Pairs of prompt and seed that are rehearsed; what methods share differs from one to the next."""
+SCORES = 1e-6
+"""Scores differ by less than this, so that none is accepted."""
+EDITS = 5
+"""Edits that are asked for at most, as failed composites need."""
 _KINDS = ("draft", "correct", "judge", "reflect", "refine")
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What an evaluation needs at most.
+    """What an evaluation needs if no search ends before its budget.
 
     Attributes:
         searches: Number of searches.
+        most: Pictures if methods shared none: never more are painted.
         charged: Each method's spend as if it ran alone, all prompts and seeds together, by name.
         calls: What is really computed, shared drafts once and what comes besides the searches, by kind of call.
         done: The same, as far as the directory holds it already.
@@ -41,6 +50,7 @@ class Forecast:
     """
 
     searches: int
+    most: int
     charged: Mapping[str, Spend]
     calls: Mapping[str, int]
     done: Mapping[str, int]
@@ -66,7 +76,7 @@ def forecast(
     price_per_hour: float | None = None,
     beside: Mapping[str, int] | None = None,
 ) -> Forecast:
-    """Return what an evaluation needs at most; nothing is painted, and nothing is left on disk.
+    """Return what an evaluation needs; nothing is painted, and nothing is left on disk.
 
     Args:
         plan: The evaluation.
@@ -74,23 +84,31 @@ def forecast(
         seconds_per_image: The pace, everything included, instead of the measured one.
         price_per_hour: Of the device.
         beside: Calls that the directory gets besides these searches, at most, by kind; none for no others.
+
+    Raises:
+        RunMismatchError: if the directory holds another evaluation.
+        StorageError: if it cannot be read.
     """
-    group = [trial for trial in plan.trials if trial.prompt == 0 and trial.seed == plan.asked.first_seed]
-    times = len(plan.asked.benchmark.items) * plan.asked.seeds
+    measured = _measured(folder, plan)
+    every = list(dict.fromkeys((trial.prompt, trial.seed) for trial in plan.trials))
+    some = {every[len(every) * number // REHEARSED] for number in range(REHEARSED)}
+    group = [trial for trial in plan.trials if (trial.prompt, trial.seed) in some]
+    times = len(every) / len(some)
     with TemporaryDirectory() as scratch, RunDirectory.open(Path(scratch) / "run", {"rehearsal": True}) as run:
         drain_searches([trial.search for trial in group], _stand_ins(plan.models), run, at_once=len(group))
-        counted = {kind: count * times for kind, (count, _) in run.journal.seconds().items()}
+        counted = {kind: round(count * times) for kind, (count, _) in run.journal.seconds().items()}
         charged: dict[str, Spend] = {}
         for trial in group:
             found = run.result(trial.search.id)
             assert found is not None
             charged[trial.method.name] = charged.get(trial.method.name, Spend()) + found.result.charged
     calls = {kind: counted.get(kind, 0) + (beside or {}).get(kind, 0) for kind in _KINDS}
-    measured = _measured(folder)
     left = {kind: max(0, count - measured.get(kind, (0, 0.0))[0]) for kind, count in calls.items()}
     seconds, pace = _estimate(left, measured, seconds_per_image)
     return Forecast(
         searches=len(plan.trials),
+        most=sum(trial.search.task.budget.images or 0 for trial in plan.trials)
+        + sum((beside or {}).get(kind, 0) for kind in ("draft", "correct")),
         charged={name: _times(spend, times) for name, spend in charged.items()},
         calls=calls,
         done={kind: measured.get(kind, (0, 0.0))[0] for kind in _KINDS},
@@ -100,10 +118,11 @@ def forecast(
     )
 
 
-def _measured(folder: Path) -> dict[str, tuple[int, float]]:
+def _measured(folder: Path, plan: Plan) -> dict[str, tuple[int, float]]:
     if not (folder / "run.json").exists():
         return {}
     with RunDirectory.read(folder) as run:
+        run.require(plan.resolved)
         return run.journal.seconds()
 
 
@@ -124,19 +143,24 @@ def _estimate(
     return seconds, f"Measured in this directory, {pace['draft']:.2f} s a draft{without}."
 
 
-def _times(spend: Spend, times: int) -> Spend:
+def _times(spend: Spend, times: float) -> Spend:
     return Spend(
-        images=spend.images * times,
-        denoiser_evaluations=spend.denoiser_evaluations * times,
-        verifier_calls=spend.verifier_calls * times,
-        reflector_calls=spend.reflector_calls * times,
-        refiner_calls=spend.refiner_calls * times,
+        images=round(spend.images * times),
+        denoiser_evaluations=round(spend.denoiser_evaluations * times),
+        verifier_calls=round(spend.verifier_calls * times),
+        reflector_calls=round(spend.reflector_calls * times),
+        refiner_calls=round(spend.refiner_calls * times),
     )
+
+
+def _drawn(*asked: str) -> float:
+    """Return a number in [0, 1) that follows from what was asked and from nothing else."""
+    return int.from_bytes(hashlib.sha256("\n".join(asked).encode()).digest()[:6]) / 2**48
 
 
 @dataclass(frozen=True)
 class _StandIn:
-    """Answers in a model's name at once, with one grey pixel for a picture."""
+    """Answers in a model's name at once, each question otherwise, with one grey pixel for a picture."""
 
     name: str
     capabilities: roles.Capabilities | None = None
@@ -155,10 +179,15 @@ class _StandIn:
         return [roles.Painting(r.id, Image.new("RGB", (1, 1), "grey"), r.recipe.steps * each) for r in requests]
 
     def judge(self, questions: Sequence[roles.Question]) -> list[Verdict]:
-        return [Verdict(question.id, self.name, score=0.0) for question in questions]
+        return [Verdict(question.id, self.name, score=SCORES * _drawn(question.id)) for question in questions]
 
     def reflect(self, items: Sequence[roles.ReflectRequest]) -> list[Reflection]:
-        return [Reflection(item.id, self.name, f"look at {item.id}") for item in items]
+        return [self._reflect(item) for item in items]
+
+    def _reflect(self, item: roles.ReflectRequest) -> Reflection:
+        drawn = _drawn(item.id, *item.history)
+        edits = tuple(f"look {number} times at {drawn}" for number in range(1, 2 + int(EDITS * drawn)))
+        return Reflection(item.id, self.name, ", ".join(edits), edits)
 
     def refine(self, items: Sequence[roles.RefineRequest]) -> list[RefinedPrompt]:
         return [RefinedPrompt(item.id, self.name, f"{item.prompt}, unlike {item.id}") for item in items]

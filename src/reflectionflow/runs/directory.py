@@ -72,6 +72,14 @@ class RunReader:
         self.journal = journal
         self.images = ImageStore(path / "images")
 
+    def require(self, resolved: Mapping[str, Any]) -> None:
+        """Check that a request could continue this run.
+
+        Raises:
+            RunMismatchError: if the run was started with anything else than another budget.
+        """
+        _require_same_spec(self.path, self.spec.resolved, resolved)
+
     def results(self) -> list[StoredResult]:
         """Return the finished searches, ordered by label, then by their place among the searches.
 
