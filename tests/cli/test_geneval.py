@@ -150,6 +150,13 @@ def test_the_verb_for_scenes_uses_judge_b(tmp_path):
     assert json.loads(done.stdout)["summary"]["images"] == 2
 
 
+def test_the_judge_of_scenes_takes_no_networks(folder):
+    done = run("score", folder, "--judge", "scenes", "--detector", "nowhere", "--download")
+    assert done.exit_code == 2
+    assert "The judge of Scenes has no networks; leave --detector and --download out." in done.stderr
+    assert not (folder / "results.jsonl").exists()
+
+
 def test_the_summary_of_the_reference_is_printed(tmp_path):
     shares = [("single_object", "a", 4), ("single_object", "b", 1), ("counting", "c", 0), ("position", "d", 2)]
     records = [

@@ -72,6 +72,7 @@ def prompts(
 
 @app.command()
 def score(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures in GenEval's layout.", show_default=False)],
     judge: Annotated[Judging, typer.Option(help="GenEval's networks, or judge B for pictures of Scenes.")] = (
         Judging.OFFICIAL
@@ -100,6 +101,8 @@ def score(
     """
     from reflectionflow.evaluation import geneval
 
+    if judge is Judging.SCENES:
+        _refuse_networks(context)
     found = geneval.read_folder(folder)
     results = out or folder / RESULTS
     chosen = _judge(judge, detector, clip, download, device)
@@ -140,6 +143,21 @@ def summary(
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise MisuseError(f"{file} is no result file of GenEval ({error}); `geneval score` writes one") from None
     typer.echo(json.dumps(_summary_json(found)) if as_json else _text(found))
+
+
+def _refuse_networks(context: typer.Context) -> None:
+    """Refuse options of networks for a judge that has none.
+
+    Raises:
+        MisuseError: if one was given.
+    """
+    from reflectionflow.errors import MisuseError
+
+    networks = ("detector", "clip", "download", "device")
+    sources = {name: context.get_parameter_source(name) for name in networks}
+    given = [f"--{name}" for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise MisuseError(f"The judge of Scenes has no networks; leave {' and '.join(given)} out.")
 
 
 def _judge(judge: Judging, detector: str, clip: str, download: bool, device: str) -> Judge:

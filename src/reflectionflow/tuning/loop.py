@@ -215,6 +215,7 @@ def train(
         torch.set_num_threads(run.threads)
     state = Path(run.state)
     processes()
+    _hush_torch()
     AcceleratorState._reset_state()  # a training before it in this process may have had another precision
     accelerator = Accelerator(mixed_precision=run.precision, log_with="tensorboard", project_dir=str(state))
     save_trained_alone(accelerator)
@@ -224,7 +225,8 @@ def train(
     raw = program.modules
     program.modules, *optimisers = accelerator.prepare(raw, *_optimisers(raw, optimiser_section))
     if run.compile:
-        program.modules = _compiled(program.modules)
+        compiled: Any = torch.compile(program.modules, dynamic=False)
+        program.modules = compiled
     weights = [p for p in raw.parameters() if p.requires_grad]
     ema = EMAModel(weights, decay=optimiser_section.ema, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
@@ -254,13 +256,10 @@ def train(
     return losses
 
 
-def _compiled(modules: Any) -> Any:
-    """Compile modules, and keep from the terminal what the compiler says of layers that it runs a slower way."""
-    import torch
-
-    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+def _hush_torch() -> None:
+    """Keep from the terminal how torch normalises in bfloat16, and what of it is not compiled."""
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-    return torch.compile(modules, dynamic=False)
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
 
 
 def _share(run: RunSection, count: int) -> int:
