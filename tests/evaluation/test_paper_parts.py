@@ -132,6 +132,7 @@ def test_nobody_speaks_where_nothing_can_be_corrected():
         ("nobody", "--control nobody: no model is called 'nobody'"),
         ("scenes-clip", "--control scenes-clip: it plays verifier, not generator"),
         ("scenes-flux", "--control scenes-flux: .*16"),
+        ("tests.plugins.odd_models:LEARNT", "learnt@1 is related to red, as the judge is. Name a generator that"),
     ],
 )
 def test_controls_that_cannot_paint_are_refused(name, said):

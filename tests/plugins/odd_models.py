@@ -113,6 +113,14 @@ class Picky(Refusing):
     capabilities = Capabilities(words=frozenset({"a", "red", "blue", "star"}), longest_prompt=5)
 
 
+class Learnt(Refusing):
+    """A generator that learnt from what labels training data, as the judge did."""
+
+    name = "learnt@1"
+    relatives = frozenset({"red"})
+    capabilities = Capabilities(multiple=8, smallest=8)
+
+
 WITH_FILE = ModelSpec((Role.GENERATOR,), CheckpointOptions, Loaded, needs=_missing_file)
 VERIFIER_WITH_FILE = ModelSpec((Role.VERIFIER,), CheckpointOptions, Loaded, needs=_missing_file)
 NOTHING = ModelSpec((Role.GENERATOR,), NoOptions, Loaded)
@@ -122,4 +130,5 @@ REFUSING = ModelSpec((Role.GENERATOR,), NoOptions, Refusing)
 BUGGY = ModelSpec((Role.GENERATOR,), NoOptions, Buggy)
 SLOW = ModelSpec((Role.GENERATOR,), SlowOptions, Slow)
 PICKY = ModelSpec((Role.GENERATOR,), NoOptions, Picky)
+LEARNT = ModelSpec((Role.GENERATOR,), NoOptions, Learnt)
 NO_SPEC = 3

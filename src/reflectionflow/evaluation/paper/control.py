@@ -26,8 +26,8 @@ def control_of(name: str, planned: Plan) -> Named:
     """Return a generator by name: a registered model, or a stack file, whose generator is meant.
 
     Raises:
-        MisuseError: if it is unknown, does not paint drafts, lacks something on this machine, is the stack's own, or
-            cannot paint the evaluation's prompts at its size; all reasons at once.
+        MisuseError: if it is unknown, does not paint drafts, lacks something on this machine, is the stack's own, is
+            related to the judge, or cannot paint the evaluation's prompts at its size; all reasons at once.
     """
     found, problems = named("--control", [name], Role.GENERATOR, planned)
     if not problems:
@@ -37,6 +37,9 @@ def control_of(name: str, planned: Plan) -> Named:
             f"--control {name}: {sentence}"
             for trial in first
             for sentence in check_task(trial.search.task, other.models, trial.search.strategy)
+        ]
+        problems += [
+            f"--control {name}: {sentence} Name a generator that has learnt otherwise." for sentence in found[0].related
         ]
     if problems:
         raise MisuseError("\n".join(dict.fromkeys(problems)))
