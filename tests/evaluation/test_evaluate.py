@@ -176,7 +176,10 @@ def test_the_forecast_is_what_is_needed(finished, tmp_path):
     assert unknown.seconds is None
     assert "pass --seconds-per-image" in unknown.pace
     left = forecast(planned, finished[0] / "run")
-    assert (left.seconds, sum(left.done.values())) == (0, sum(found.calls.values()))
+    assert (left.seconds, left.finished) == (0, left.searches)
+    others = forecast(plan(asked(stack=planned.models, first_seed=7), Contrast()), finished[0] / "run")
+    assert others.finished == 0
+    assert others.seconds > 0
 
 
 def test_the_forecast_counts_corrections_by_painters_that_know_few_words_only(tmp_path):

@@ -222,9 +222,8 @@ def tell_forecast(planned: Plan, found: Forecast, *, as_json: bool) -> None:
     )
     for kind, told in (("judge", "verifier calls"), ("reflect", "reflector calls"), ("refine", "refiner calls")):
         typer.echo(f"  {told:18} {calls[kind]:12,}")
-    already = found.done["draft"] + found.done["correct"]
-    if already:
-        typer.echo(f"  done already       {already:12,}  pictures")
+    if found.finished:
+        typer.echo(f"  done already       {found.finished:12,}  searches")
     if found.seconds is not None and found.hours is not None:
         typer.echo(f"  seconds            {found.seconds:12,.0f}  {found.pace}")
         typer.echo(f"  device hours       {found.hours:12,.2f}  of one GPU, or of this CPU where the stack runs on it")

@@ -19,6 +19,7 @@ from PIL import Image
 from reflectionflow import roles, stack
 from reflectionflow.evaluation.judges import WEIGHTS
 from reflectionflow.evaluation.planning import Plan
+from reflectionflow.evaluation.running import is_whole
 from reflectionflow.geneval import Decision, Metadata
 from reflectionflow.runs import RunDirectory
 from reflectionflow.runtime import Task, drain_searches
@@ -43,8 +44,8 @@ class Forecast:
         most: Pictures if methods shared none: never more are painted.
         charged: Each method's spend as if it ran alone, all prompts and seeds together, by name.
         calls: What is really computed, shared drafts once and what comes besides the searches, by kind of call.
-        done: The same, as far as the directory holds it already.
-        seconds: Estimated seconds of model time for what is left; none when no pace is known.
+        finished: Searches that the directory holds already.
+        seconds: Estimated seconds of model time for the others and for what comes besides; none when no pace is known.
         pace: Where the estimate comes from, as a sentence.
         money: Its price, in the currency of the price given; none without a price or a pace.
     """
@@ -53,7 +54,7 @@ class Forecast:
     most: int
     charged: Mapping[str, Spend]
     calls: Mapping[str, int]
-    done: Mapping[str, int]
+    finished: int
     seconds: float | None
     pace: str
     money: float | None
@@ -89,7 +90,7 @@ def forecast(
         RunMismatchError: if the directory holds another evaluation.
         StorageError: if it cannot be read.
     """
-    measured = _measured(folder, plan)
+    measured, finished = _measured(folder, plan)
     every = list(dict.fromkeys((trial.prompt, trial.seed) for trial in plan.trials))
     some = {every[len(every) * number // REHEARSED] for number in range(REHEARSED)}
     group = [trial for trial in plan.trials if (trial.prompt, trial.seed) in some]
@@ -102,28 +103,44 @@ def forecast(
             found = run.result(trial.search.id)
             assert found is not None
             charged[trial.method.name] = charged.get(trial.method.name, Spend()) + found.result.charged
-    calls = {kind: counted.get(kind, 0) + (beside or {}).get(kind, 0) for kind in _KINDS}
-    left = {kind: max(0, count - measured.get(kind, (0, 0.0))[0]) for kind, count in calls.items()}
+    more = beside or {}
+    calls = {kind: counted.get(kind, 0) + more.get(kind, 0) for kind in _KINDS}
+    share = 1 - finished / len(plan.trials)
+    left = {
+        kind: _left(counted.get(kind, 0), share, more.get(kind, 0), measured.get(kind, (0, 0.0))[0]) for kind in _KINDS
+    }
     seconds, pace = _estimate(left, measured, seconds_per_image)
     return Forecast(
         searches=len(plan.trials),
         most=sum(trial.search.task.budget.images or 0 for trial in plan.trials)
-        + sum((beside or {}).get(kind, 0) for kind in ("draft", "correct")),
+        + sum(more.get(kind, 0) for kind in ("draft", "correct")),
         charged={name: _times(spend, times) for name, spend in charged.items()},
         calls=calls,
-        done={kind: measured.get(kind, (0, 0.0))[0] for kind in _KINDS},
+        finished=finished,
         seconds=seconds,
         pace=pace,
         money=None if seconds is None or price_per_hour is None else seconds / HOUR * price_per_hour,
     )
 
 
-def _measured(folder: Path, plan: Plan) -> dict[str, tuple[int, float]]:
+def _measured(folder: Path, plan: Plan) -> tuple[dict[str, tuple[int, float]], int]:
+    """Return how many calls a directory holds, whosever they are, with their seconds, and how many of the searches."""
     if not (folder / "run.json").exists():
-        return {}
+        return {}, 0
     with RunDirectory.read(folder) as run:
         run.require(plan.resolved)
-        return run.journal.seconds()
+        finished = sum(is_whole(trial, run.result(trial.search.id)) for trial in plan.trials)
+        return run.journal.seconds(), finished
+
+
+def _left(searching: int, share: float, beside: int, there: int) -> int:
+    """Return how many calls of a kind are left: those of unfinished searches, and those besides that are not there.
+
+    Calls that are there count for the finished searches first. Those of searches that were interrupted are not told
+    from others, so that more seem to be left than are.
+    """
+    left = round(searching * share)
+    return left + max(0, beside - max(0, there - (searching - left)))
 
 
 def _estimate(

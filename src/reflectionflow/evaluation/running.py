@@ -112,7 +112,7 @@ def _seconds(plan: Plan, spent: Spent) -> dict[str, tuple[float, ...]]:
 
 def _paint(plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consumer, patience: Patience) -> None:
     """Run every search that has no whole result yet, judging its pictures as they come."""
-    trials = [trial for trial in plan.trials if not _is_whole(trial, run.result(trial.search.id))]
+    trials = [trial for trial in plan.trials if not is_whole(trial, run.result(trial.search.id))]
     items = plan.asked.benchmark.items
     with JudgeThread(decisions, run.images.load) as judging:
 
@@ -126,7 +126,7 @@ def _paint(plan: Plan, run: RunDirectory, decisions: Decisions, on_event: Consum
             drain_searches(searches, plan.models, run, consume, at_once=AT_ONCE, patience=patience)
 
 
-def _is_whole(trial: Trial, stored: StoredResult | None) -> bool:
+def is_whole(trial: Trial, stored: StoredResult | None) -> bool:
     """Return whether a stored result is that of this budget, with nothing to try again."""
     if stored is None or stored.search["task"]["budget"] != to_json(trial.search.task.budget):
         return False
