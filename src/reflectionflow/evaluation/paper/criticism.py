@@ -94,7 +94,8 @@ def _notes(found: Criticised) -> tuple[str, ...]:
     )
     read = (
         "Precision and recall: edits against those that lead from the judge's own reading to the nearest picture that "
-        "passes; found when verb and object agree. Drafts whose reading implies none are not compared."
+        "passes; found when verb and object agree. Drafts whose reading implies none are not compared. That favours "
+        "reflectors that plan by the same rules; the corrections that pass do not."
         if found.graphs
         else "The judge cannot say which edits it misses, so named faults are not counted."
     )
