@@ -96,7 +96,18 @@ def test_the_full_size_is_counted_where_it_cannot_run(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_that_is_named_beside_is_counted_in(run):
+def test_names_are_looked_at_though_the_stack_cannot_be_loaded(run):
+    named = ("--pick-by", "nix", "--control", "nope.toml", "--told-by", "another-picture,scenes-clip")
+    done = run("--stack", "flux-dev", "--images", "8", "--per-tag", "2", "--dry-run", *named)
+    assert done.exit_code == 2
+    for said in ("--pick-by nix: no model is called 'nix'", "nope.toml", "--told-by scenes-clip: it has verifier"):
+        assert said in done.stderr
+
+
+def test_all_that_is_named_beside_is_counted_in(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    for name in "abcde":
+        tiny_stack(tmp_path / f"{name}.toml")
     arguments = ("--stack", "flux-dev-vlm", "--images", "8", "--per-tag", "2", "--dry-run", "--price-per-hour", "2")
     data = json.loads(run(*arguments, "--json").stdout)
     named = ("--pick-by", "a.toml,b.toml", "--control", "c.toml", "--told-by", "another-picture,d.toml")

@@ -101,14 +101,34 @@ class Wanted:
         )
 
     def costs(self, planned: Plan, stack: str) -> list[Further]:
-        """Return what it needs at most."""
+        """Return what it needs at most.
+
+        Raises:
+            MisuseError: if a model cannot be meant by its name; all reasons at once.
+        """
         from reflectionflow.evaluation.paper.costs import further
         from reflectionflow.stack import read
 
-        # stand-ins say nothing of whom they stand for
-        known = not read(stack).missing()
-        critics = len(self.beside(planned).critics) if known else self._critics(planned)
+        if read(stack).missing():  # stand-ins say nothing of whom they stand for
+            self._require_names()
+            critics = self._critics(planned)
+        else:
+            critics = len(self.beside(planned).critics)
         return list(further(planned, self.pick_by, critics, self.control, self.told_by))
+
+    def _require_names(self) -> None:
+        from reflectionflow.errors import MisuseError
+        from reflectionflow.evaluation.paper.named import unnameable
+        from reflectionflow.evaluation.paper.speaking import ELSEWHERE
+        from reflectionflow.roles import Role
+
+        speakers = [name for name in self.told_by if name != ELSEWHERE]
+        problems = unnameable("--pick-by", self.pick_by, Role.VERIFIER)
+        problems += unnameable("--reflect-by", self.reflect_by or (), Role.REFLECTOR)
+        problems += unnameable("--told-by", speakers, Role.REFLECTOR)
+        problems += unnameable("--control", [] if self.control is None else [self.control], Role.GENERATOR)
+        if problems:
+            raise MisuseError("\n".join(problems))
 
     def _critics(self, planned: Plan) -> int:
         """Return how many reflectors Figure 2 shows for models that cannot be loaded here."""

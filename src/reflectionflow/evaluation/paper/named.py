@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reflectionflow import stack
-from reflectionflow.errors import MisuseError
+from reflectionflow.errors import MisuseError, ReflectionFlowError
 from reflectionflow.evaluation.judges import objections
 from reflectionflow.evaluation.planning import Plan
 from reflectionflow.plugins import ModelOptions
@@ -58,6 +58,24 @@ def named(option: str, names: Sequence[str], role: Role, planned: Plan) -> tuple
             )
         found.append(Named(name, model, tuple(objections(planned.judge, model))))
     return tuple(found), problems
+
+
+def unnameable(option: str, names: Sequence[str], role: Role) -> list[str]:
+    """Return why models cannot be meant by their names, a sentence each; loads nothing and looks for no weights."""
+    problems = []
+    for name in names:
+        try:
+            roles = (
+                [part.role for part in stack.read(name).parts]
+                if name.endswith(".toml")
+                else stack.find_model(name).roles
+            )
+        except ReflectionFlowError as error:
+            problems.append(f"{option} {name}: {error}")
+            continue
+        if role not in roles:
+            problems.append(f"{option} {name}: it has {', '.join(item.value for item in roles)}, and no {role.value}.")
+    return problems
 
 
 def _model(name: str, role: Role) -> Any:
