@@ -75,6 +75,35 @@ def test_an_effect_that_helps_some_prompts_and_harms_others_is_none(bootstrap, r
     assert np.mean((low > 0) | (high < 0)) <= 0.05 + SLACK
 
 
+UNEVEN = {
+    "six of 1, one of 100": [1] * 6 + [100],
+    "1 and 20": [1, 20],
+    "three of 1, three of 25": [1] * 3 + [25] * 3,
+    "fifty of 1": [1] * 50,
+    "six of 2, one of 100": [2] * 6 + [100],
+    "2 and 40": [2, 40],
+    "3 and 4": [3, 4],
+}
+
+
+@pytest.mark.parametrize("sizes", UNEVEN.values(), ids=UNEVEN)
+@pytest.mark.parametrize("alike", [True, False])
+def test_intervals_cover_the_truth_and_flag_no_null_where_tags_have_few_prompts(sizes, alike):
+    tags = [f"tag {index}" for index, size in enumerate(sizes) for _ in range(size)]
+    shapes = [(9, 1) if alike else list(RATES.values())[index % 4] for index in range(len(sizes))]
+    truth = float(np.mean([a / (a + b) for a, b in shapes]))
+    rng = np.random.default_rng(11)
+    rates = np.array([rng.beta(*shapes[int(tag.split()[1])], SIMULATIONS) for tag in tags])
+    bootstrap = Bootstrap(tags, draws=1000)
+    first, second, better = (outcomes(rng, rate) for rate in (rates, rates, rates + 0.3 * (1 - rates)))
+    found = bootstrap.shares(first)
+    assert np.mean([item.low <= truth <= item.high for item in found]) >= 0.95 - SLACK
+    assert np.mean([item.excludes_zero for item in bootstrap.changes(second - first)]) <= 0.05 + SLACK
+    gain = 0.3 * (1 - truth)
+    covered = [item.low <= gain <= item.high for item in bootstrap.changes(better - first)]
+    assert np.mean(covered) >= 0.95 - SLACK
+
+
 @pytest.mark.parametrize("tag", ["single", "counting", "composite"])
 def test_a_tags_interval_covers_its_truth(rates, tag):
     values = outcomes(np.random.default_rng(6), rates)[[other == tag for other in TAGS]]

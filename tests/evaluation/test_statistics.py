@@ -176,6 +176,25 @@ def test_a_verifiers_efficiency_has_no_interval_where_it_never_varies():
     assert gap.headroom.low == 0 < gap.headroom.high
 
 
+def test_tags_of_one_prompt_are_resampled_together_and_alike_for_all_statistics():
+    bootstrap = Bootstrap(["a", "b", "c", "d", "e", "e"], draws=4000)
+    values = np.array([0.0, 0, 1, 1, 0.5, 0.5])
+    sampled = bootstrap.macro(values)
+    assert sampled.draws.std() == pytest.approx(4 / 5 * np.sqrt(1 / 3 / 4), rel=0.05)
+    assert bootstrap.macro(1 - values).draws == pytest.approx(1 - sampled.draws)
+    assert bootstrap.pooled(values).draws == pytest.approx(5 * sampled.draws + 0.5)
+    assert np.ptp(bootstrap.macro(values, ["a", "e"]).draws) == 0  # alone
+
+
+def test_with_a_lone_prompt_in_a_tag_ratios_have_no_interval():
+    values = np.array([1.0, 0, 1, 0, 1])
+    gap = decompose(Bootstrap(["a", "b", "b", "b", "b"]), values / 2, values, np.ones(5))
+    assert gap.efficiency.value == pytest.approx(3 / 5)
+    assert np.isnan([gap.efficiency.low, gap.efficiency.high]).all()
+    assert gap.picked.low < 0.2
+    assert gap.picked.high > 0.9
+
+
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 6), (3, 9), (10, 10), (25, 8)])
 def test_mcnemar_is_the_exact_binomial_test_of_the_discordant_pairs(better, worse):
     first = np.r_[np.zeros(better), np.ones(worse), np.ones(4), np.zeros(3)]

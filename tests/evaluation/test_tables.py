@@ -69,6 +69,17 @@ def test_no_score_has_an_interval_without_width(tmp_path, each):
     assert "[+0.00, +0.00]" not in (tmp_path / "report.md").read_text()
 
 
+def test_tags_of_few_prompts_are_named_and_their_means_have_bounds(tmp_path):
+    done = evaluate(tmp_path, plan(asked(1), Contrast()))
+    about, found = done.results.about, tables(done.results)
+    notes = next(grid for grid in grids(about, found) if grid.id == "scores").notes
+    told = "Fewer than 5 prompts do not tell how their tag varies (single_object, counting, composite)"
+    assert [note.startswith(told) for note in notes].count(True) == 1
+    for item in found.scores:
+        for values in (*item.groups.values(), *item.prompts.values()):
+            assert all(estimate.high - estimate.low > 0.3 for estimate in values)
+
+
 def test_pictures_that_score_alike_are_not_the_same(tmp_path):
     """A verifier of few values, and prompts that every picture passes."""
     verifier = Brightness()
@@ -119,7 +130,9 @@ def test_the_expected_curve_of_exchangeable_drafts_tells_the_pictures_needed(fin
     noise, climbing = results.about.methods[:2]
     baseline = arrays.bootstrap.macro(arrays.expected(noise)[0], arrays.primary)
     method = arrays.bootstrap.macro(arrays.mean(climbing.name, is_correct), arrays.primary)
-    assert tables(results).efficiency["climbing"] == sample_efficiency(budgets, baseline, method)
+    expected = sample_efficiency(budgets, baseline, method)
+    target = arrays.shares(arrays.expected(noise)[0], arrays.primary)[-1]  # few prompts a tag: Wilson's interval
+    assert tables(results).efficiency["climbing"] == replace(expected, target=target)
 
 
 def test_a_start_above_the_target_is_a_limit(finished):

@@ -82,15 +82,18 @@ class Arrays:
     def prompt_average(self, values: Floats, tags: Sequence[str]) -> tuple[Estimate, ...]:
         """Return means of shares over all prompts of some tags, one per column; every interval has a width.
 
+        Where a tag has few prompts, or nothing varies, the interval is that of a single tag with all of the prompts.
+
         Args:
             values: Each prompt's mean over its seeds, in [0, 1], [prompts, k].
             tags: Which tags.
         """
+        few = self.bootstrap.has_few(tags)
         here = np.isin(self.prompt_tags, tags)[:, None]
         hits, prompts = (self.bootstrap.pooled(here * some) for some in (values, np.ones_like(values)))
         found = (hits / prompts).estimates()
         return tuple(
-            tag_interval(column[here[:, 0]], len(self.about.seeds)) if item.is_flat else item
+            tag_interval(column[here[:, 0]], len(self.about.seeds)) if few or item.is_flat else item
             for item, column in zip(found, values.T, strict=True)
         )
 

@@ -245,14 +245,27 @@ def _gaps(arrays: Arrays, method: MethodInfo) -> dict[str, Gap]:
 
 
 def efficiency_of(arrays: Arrays, methods: Sequence[MethodInfo], tags: Sequence[str]) -> dict[str, Efficiency]:
-    """Return how cheaply each method but the baseline reaches its score over some tags; nothing for a single budget."""
+    """Return how cheaply each method but the baseline reaches its score over some tags; nothing for a single budget.
+
+    The pictures needed have no interval (not numbers) where the only prompt of one tag weighs in.
+    """
     budgets = arrays.about.budgets
     if len(budgets) < 2:
         return {}
     curves = {m.name: arrays.bootstrap.macro(arrays.curve(m), tags) for m in methods}
     baseline, target = curves[methods[0].name], arrays.shares(arrays.curve(methods[0]), tags)[-1]
     found = {method.name: sample_efficiency(budgets, baseline, curves[method.name]) for method in methods[1:]}
-    return {name: replace(item, target=target) for name, item in found.items()}
+    found = {name: replace(item, target=target) for name, item in found.items()}
+    if not arrays.bootstrap.has_lone(tags):
+        return found
+    return {
+        name: replace(item, pictures=_without_interval(item.pictures), ratio=_without_interval(item.ratio))
+        for name, item in found.items()
+    }
+
+
+def _without_interval(item: Estimate) -> Estimate:
+    return Estimate(item.value, np.nan, np.nan)
 
 
 def _grid(arrays: Arrays, methods: Sequence[MethodInfo]) -> dict[int, tuple[Estimate, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from reflectionflow.evaluation.difficulty import LEVELS
 from reflectionflow.evaluation.results import About
-from reflectionflow.evaluation.statistics import Estimate, Gap
+from reflectionflow.evaluation.statistics import FEW, Estimate, Gap
 from reflectionflow.evaluation.tables import Tables
 
 
@@ -75,6 +75,8 @@ class Grid:
         return f"(oracle: {', '.join(self.roles)})" if self.roles else "(oracle)" if self.oracle else ""
 
 
+SHOWN = 5
+"""Tags that are named in a note."""
 SAME = "No interval: the same pictures, as far as the methods share their drafts."
 
 
@@ -135,6 +137,22 @@ def _pictures(budgets: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"{budget} picture{'s' if budget > 1 else ''}" for budget in budgets)
 
 
+def few_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what is said of intervals where a tag has few prompts; nothing where none has.
+
+    Args:
+        counts: Prompts by tag.
+    """
+    few = [tag for tag, count in counts.items() if count < FEW]
+    if not few:
+        return ()
+    named = ", ".join(few[:SHOWN]) + (f" and {len(few) - SHOWN} more tags" if len(few) > SHOWN else "")
+    return (
+        f"Fewer than {FEW} prompts do not tell how their tag varies ({named}): means over such tags have Wilson's "
+        "interval, and differences a wide one by Student's quantile; a difference of few prompts may be missed.",
+    )
+
+
 def _scores(about: About, tables: Tables) -> Grid:
     rows = []
     for group in tables.groups:
@@ -148,6 +166,7 @@ def _scores(about: About, tables: Tables) -> Grid:
         "Macro means over tags, with 95 % intervals of a paired bootstrap over prompts within tags; where nothing "
         "varies within the tags, Wilson's interval. “Prompt average” is the mean over the prompts whatever their tags.",
         "“Expected” averages over all choices of that many drafts; “best painted” is what the judge itself would pick.",
+        *few_notes(tables.counts),
         *(f"{method.name}: {method.note}" for method in about.methods),
     ]
     return Grid(
@@ -246,7 +265,8 @@ def _gaps(about: About, tables: Tables) -> Grid:
         (
             f"With {about.budgets[-1]} pictures. Verifier efficiency is (picked − random) / (best painted − random): "
             "how much of what could be gained by picking is gained; without an interval where it is the same on every "
-            "resample. Headroom is what only better pictures could add.",
+            "resample, or where one tag and no other has a single prompt. Headroom is what only better pictures could "
+            "add.",
         ),
     )
 

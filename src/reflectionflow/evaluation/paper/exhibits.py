@@ -8,7 +8,7 @@ import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, is_correct
 from reflectionflow.evaluation.difficulty import LEVELS
-from reflectionflow.evaluation.pages.grids import p_value
+from reflectionflow.evaluation.pages.grids import few_notes, p_value
 from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
@@ -78,6 +78,7 @@ def _table_one(material: Material, arrays: Arrays) -> Exhibit:
         f"“{material.group}” is the mean over {', '.join(members)}; the paper's is over GenEval's six.",
         "Differences are paired: same prompts, same seeds, same first drafts.",
         *_tests(material),
+        *few_notes(tables.counts),
         COUNTED,
         *((ABOUT_ADAPTIVE,) if ADAPTIVE in material.compared else ()),
         *((ABOUT_CONTROL,) if material.control is not None else ()),

@@ -6,7 +6,7 @@ independent. Whatever compares two methods does so on the same prompts and the s
 
 from __future__ import annotations
 
-from reflectionflow.evaluation.statistics.bootstrap import Bootstrap, Estimate, Sampled, tag_interval
+from reflectionflow.evaluation.statistics.bootstrap import FEW, Bootstrap, Estimate, Sampled, tag_interval
 from reflectionflow.evaluation.statistics.decomposition import Gap, decompose
 from reflectionflow.evaluation.statistics.efficiency import Efficiency, pictures_to_reach, sample_efficiency
 from reflectionflow.evaluation.statistics.rates import Rate, Tallies, rate
@@ -15,6 +15,7 @@ from reflectionflow.evaluation.statistics.selection import best_of, pass_at
 from reflectionflow.evaluation.statistics.significance import holm, mcnemar, sign_flip, sign_test
 
 __all__ = [
+    "FEW",
     "Bootstrap",
     "Efficiency",
     "Estimate",

@@ -3,11 +3,14 @@
 Each tag of n prompts is resampled with n - 1 draws: then the variance of a resampled mean is unbiased (McCarthy and
 Snowden 1985), where n draws would make intervals of small tags too short. Replicates of one prompt (its seeds) are
 averaged first and thus move together, as clusters should.
+
+A single prompt cannot tell its spread, so tags of one prompt are resampled together, as one stratum. Resamples of few
+prompts still vary too little; where a tag has few, intervals of shares and differences are wider than the bootstrap's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +22,8 @@ from reflectionflow.evaluation.intervals import wilson
 Floats = NDArray[np.float64]
 DRAWS = 10_000
 LEVEL = 0.95
+FEW = 5
+"""Resamples of fewer prompts do not tell how their tag varies: simulated intervals then cover the truth too rarely."""
 ROUNDING = 1e-9
 """Intervals narrower than this have no width but that of rounding."""
 
@@ -110,7 +115,8 @@ class Bootstrap:
         self._count = len(tags)
         self._draws = draws
         self._rows = {tag: np.flatnonzero([other == tag for other in tags]) for tag in self.tags}
-        self._weights = {tag: _resample(len(rows), draws, rng) for tag, rows in self._rows.items()}
+        self._weights = {tag: _resample(len(rows), draws, rng) for tag, rows in self._rows.items() if len(rows) > 1}
+        self._seed = seed
 
     def macro(self, values: ArrayLike, tags: Sequence[str] | None = None) -> Sampled:
         """Return the mean over tags of the mean over prompts.
@@ -120,49 +126,54 @@ class Bootstrap:
             tags: Which tags; all by default.
         """
         columns = self._columns(values)
-        chosen = self.tags if tags is None else tuple(tags)
+        chosen = self._chosen(tags)
         point = np.mean([columns[self._rows[tag]].mean(axis=0) for tag in chosen], axis=0)
         draws = np.zeros((self._draws, columns.shape[1]))
-        for tag in chosen:
-            draws += self._weights[tag] @ columns[self._rows[tag]] / len(chosen)
+        for rows, weights, count in self._strata(chosen):
+            draws += count * (weights @ columns[rows]) / len(chosen)
         return Sampled(point, draws)
 
     def shares(self, values: ArrayLike, tags: Sequence[str] | None = None) -> list[Estimate]:
         """Return macro means of shares with intervals that always have a width, one per column.
 
-        Where nothing varies within the tags a bootstrap has no width. The interval is then Wilson's for as many prompts
-        as weigh what these do, with Student's quantile.
+        Where nothing varies within the tags a bootstrap has no width, and where a tag has few prompts too little. The
+        interval is then Wilson's for as many prompts as weigh what these do, with Student's quantile.
 
         Args:
             values: Each prompt's share, in [0, 1], [prompts] or [prompts, k].
             tags: Which tags; all by default.
         """
-        found = self.macro(values, tags).estimates()
+        found, few = self.macro(values, tags).estimates(), self.has_few(tags)
         weight, quantile = self._weight(tags), self._quantile(tags)
-        return [_wilson(item.value, weight, quantile) if item.is_flat else item for item in found]
+        return [_wilson(item.value, weight, quantile) if few or item.is_flat else item for item in found]
 
     def changes(self, values: ArrayLike, tags: Sequence[str] | None = None) -> list[Estimate]:
         """Return macro means of differences with intervals that always have a width, one per column.
 
         Where nothing varies within the tags, Wilson's interval tells how many prompts might do otherwise than all that
-        were seen; in the worst case these differ by 1 in either direction.
+        were seen; in the worst case these differ by 1 in either direction. Where a tag has few prompts, the interval is
+        Student's, but no narrower than that, and no wider than if every prompt differed by 1 in either direction.
 
         Args:
             values: Each prompt's difference, in [-1, 1], [prompts] or [prompts, k].
             tags: Which tags; all by default.
         """
-        found = self.macro(values, tags).estimates()
-        alike = _wilson(1.0, self._weight(tags), self._quantile(tags)).low
-        return [
-            Estimate(
-                item.value,
-                max(-1.0, alike * item.value - (1 - alike)),
-                min(1.0, alike * item.value + (1 - alike)),
-            )
-            if item.is_flat
-            else item
-            for item in found
-        ]
+        sampled, few = self.macro(values, tags), self.has_few(tags)
+        weight, quantile = self._weight(tags), self._quantile(tags)
+        alike = _wilson(1.0, weight, quantile).low
+        found = []
+        for item, spread in zip(sampled.estimates(), sampled.draws.std(axis=0), strict=True):
+            least = Estimate(item.value, alike * item.value - (1 - alike), alike * item.value + (1 - alike))
+            if few and not item.is_flat:
+                most = _wilson((1 + item.value) / 2, weight, quantile)
+                half = min(2.0, self._spread_quantile(tags) * float(spread))
+                low = max(item.value - half, 2 * most.low - 1)
+                high = min(item.value + half, 2 * most.high - 1)
+                item = Estimate(item.value, min(low, least.low), max(high, least.high))
+            elif item.is_flat:
+                item = least
+            found.append(Estimate(item.value, max(-1.0, item.low), min(1.0, item.high)))
+        return found
 
     def pooled(self, values: ArrayLike) -> Sampled:
         """Return the sum over all prompts: two of them make a ratio, such as a mean over a part of the prompts.
@@ -172,21 +183,59 @@ class Bootstrap:
         """
         columns = self._columns(values)
         draws = np.zeros((self._draws, columns.shape[1]))
-        for tag, rows in self._rows.items():
-            draws += len(rows) * (self._weights[tag] @ columns[rows])
+        for rows, weights, _ in self._strata(self.tags):
+            draws += len(rows) * (weights @ columns[rows])
         return Sampled(columns.sum(axis=0), draws)
 
     def rows(self, tag: str) -> NDArray[np.int64]:
         """Return the indexes of a tag's prompts."""
         return self._rows[tag]
 
+    def has_few(self, tags: Sequence[str] | None = None) -> bool:
+        """Return whether any of some tags, all by default, has few prompts."""
+        return any(len(self._rows[tag]) < FEW for tag in self._chosen(tags))
+
+    def has_lone(self, tags: Sequence[str] | None = None) -> bool:
+        """Return whether one of some tags, all by default, and only one, has a single prompt: how that varies shows in
+        no resample.
+        """
+        return [len(self._rows[tag]) for tag in self._chosen(tags)].count(1) == 1
+
+    def _chosen(self, tags: Sequence[str] | None) -> tuple[str, ...]:
+        return self.tags if tags is None else tuple(tags)
+
+    def _strata(self, tags: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Floats, int]]:
+        """Yield what is resampled apart: indexes of prompts, weights [draws, prompts], and how many tags they are."""
+        single = [tag for tag in tags if len(self._rows[tag]) == 1]
+        for tag in tags:
+            if len(self._rows[tag]) > 1:
+                yield self._rows[tag], self._weights[tag], 1
+        if single:
+            # Of the seed and their number alone, so that all statistics of these tags use the same resamples.
+            rng = np.random.default_rng((self._seed, len(single)))
+            rows = np.concatenate([self._rows[tag] for tag in single])
+            yield rows, _resample(len(single), self._draws, rng), len(single)
+
+    def _spread_quantile(self, tags: Sequence[str] | None) -> float:
+        """Return Student's quantile for the spread of resamples, with Satterthwaite's degrees of freedom as where all
+        prompts vary alike; infinite where one prompt stands alone.
+        """
+        sizes = [len(self._rows[tag]) for tag in self._chosen(tags)]
+        single = sizes.count(1)
+        if single == 1:
+            return float("inf")
+        # Variance of each stratum's part of the macro mean, up to a factor, and its degrees of freedom.
+        parts = [(1 / size, size - 1) for size in sizes if size > 1] + ([(single, single - 1)] if single else [])
+        freedom = sum(part for part, _ in parts) ** 2 / sum(part**2 / degrees for part, degrees in parts)
+        return float(student.ppf((1 + LEVEL) / 2, freedom))
+
     def _weight(self, tags: Sequence[str] | None) -> float:
         """Return the number of equally weighted prompts whose mean varies as the macro mean does."""
-        sizes = [len(self._rows[tag]) for tag in (self.tags if tags is None else tags)]
+        sizes = [len(self._rows[tag]) for tag in self._chosen(tags)]
         return float(len(sizes) ** 2 / sum(1 / size for size in sizes))
 
     def _quantile(self, tags: Sequence[str] | None) -> float:
-        prompts = sum(len(self._rows[tag]) for tag in (self.tags if tags is None else tags))
+        prompts = sum(len(self._rows[tag]) for tag in self._chosen(tags))
         return _student(prompts)
 
     def _columns(self, values: ArrayLike) -> Floats:
@@ -240,7 +289,7 @@ def _student(prompts: int) -> float:
 
 
 def _resample(size: int, draws: int, rng: np.random.Generator) -> Floats:
-    """Return weights [draws, size] whose rows sum to 1. A single prompt is always itself: it cannot tell its spread."""
+    """Return weights [draws, size] whose rows sum to 1. A single prompt is always itself."""
     if size == 1:
         return np.ones((draws, 1))
     weights: Floats = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) / (size - 1)

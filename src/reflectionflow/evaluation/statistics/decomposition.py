@@ -20,7 +20,7 @@ class Gap:
         picked: Of the one the verifier picks.
         possible: Of the best one, picked by the judge itself.
         efficiency: (picked - base) / (possible - base): how much of what could be gained the verifier gains; without
-            an interval (not numbers) where it is the same on every resample.
+            an interval (not numbers) where it is the same on every resample, or the only prompt of one tag weighs in.
         verifier_gap: possible - picked: what a perfect verifier would add.
         headroom: 1 - possible: what only better pictures could add.
     """
@@ -49,12 +49,13 @@ def decompose(
     low, middle, high = (bootstrap.macro(column, tags) for column in columns.T)
     gained = ((middle - low) / (high - low)).estimate
     shares = np.c_[columns, columns[:, 2] - columns[:, 1], 1 - columns[:, 2]]
+    told = not gained.is_flat and not bootstrap.has_lone(tags)
     random, taken, best, gap, headroom = bootstrap.shares(shares, tags)
     return Gap(
         base=random,
         picked=taken,
         possible=best,
-        efficiency=Estimate(gained.value, np.nan, np.nan) if gained.is_flat else gained,
+        efficiency=gained if told else Estimate(gained.value, np.nan, np.nan),
         verifier_gap=gap,
         headroom=headroom,
     )
