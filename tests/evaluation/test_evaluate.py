@@ -278,6 +278,11 @@ def test_an_oracle_says_so_in_every_table(tmp_path):
     assert all(title.endswith("(oracle: verifier)") for title in titles)
     assert page.count("<table>") == page.count('<li class="warn">Oracle: the verifier is related')
     assert json.loads((tmp_path / "results.json").read_text())["about"]["related"]
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert costs["oracle"]
+    assert list(costs["related"]) == ["verifier"]
+    with (tmp_path / "costs.csv").open(newline="") as file:
+        assert {line["oracle"] for line in csv.DictReader(file)} == {"verifier"}
 
 
 def test_an_independent_verifier_is_no_oracles_even_when_one_is_allowed():

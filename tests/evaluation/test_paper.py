@@ -320,6 +320,14 @@ def test_an_oracle_says_so_at_every_table_and_picker(tmp_path):
     assert all(title.endswith("(oracle: verifier)") for title in titles)
     assert page.count("<table>") == page.count('<li class="warn">Oracle: ')
     assert "| dark (oracle) |" in text
+    assert "the paper: best possible |" in text
+    drawings = {path.name: ElementTree.fromstring(path.read_text()) for path in tmp_path.glob("figure-*.svg")}
+    told = "Oracle: the verifier is related to the judge"
+    for drawing in drawings.values():
+        assert told in drawing.findtext("{*}title")
+        assert [text for text in drawing.findall("{*}text") if (text.text or "").startswith(told)]
+    names = [text.text for text in drawings["figure-4-left.svg"].findall("{*}text") if "600" in text.get("style", "")]
+    assert names == ["best possible (oracle)", "brightness", "dark (oracle)", "random picture"]
 
 
 def failed_drafts(folder):

@@ -48,7 +48,10 @@ def cost_lines(done: Done, tables: Tables) -> list[CostLine]:
 
 def costs_json(done: Done, lines: Sequence[CostLine]) -> str:
     """Return `costs.json`."""
+    about = done.results.about
     data = {
+        "oracle": about.oracle,
+        "related": dict(about.related),
         "computed": dict(done.results.computed),
         "seconds": {kind: round(seconds, 3) for kind, seconds in done.seconds.items()},
         "model_hours": round(sum(done.seconds.values()) / HOUR, DIGITS),
@@ -57,12 +60,13 @@ def costs_json(done: Done, lines: Sequence[CostLine]) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-def costs_csv(lines: Sequence[CostLine]) -> str:
-    """Return `costs.csv`: one line per method and budget."""
+def costs_csv(done: Done, lines: Sequence[CostLine]) -> str:
+    """Return `costs.csv`: one line per method and budget; an oracle's names the related roles."""
     out = StringIO()
-    writer = csv.DictWriter(out, list(CostLine.__dataclass_fields__), lineterminator="\n")
+    writer = csv.DictWriter(out, [*CostLine.__dataclass_fields__, "oracle"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(line) for line in lines)
+    oracle = " ".join(done.results.about.related)
+    writer.writerows({**asdict(line), "oracle": oracle} for line in lines)
     return out.getvalue()
 
 

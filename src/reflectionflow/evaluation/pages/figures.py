@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 52, 160, 14, 44
 COLOURS = 8
 """Colours of lines in the pages' style sheet, --c0 and so on."""
+LETTER = 7
+"""Width in px of a letter of a label, at most."""
 APART = 17
 """Least distance in px between the labels at the ends of lines."""
 
@@ -105,10 +107,12 @@ def chart(
         places: Of the ticks, in [0, 1].
         under: What the lower axis is.
     """
+    # Labels stand right of the lines; long ones, such as those of oracles, need more room.
+    right = max(RIGHT, LETTER * max(len(curve.name) for curve in curves) + 20)
     every = [item for curve in curves for item in (*curve.values, *curve.possible)]
     low = math.floor(10 * min(item.low for item in every)) / 10
     high = max(math.ceil(10 * max(item.high for item in every) - 1e-9) / 10, low + 0.1)
-    across = [round(LEFT + (WIDTH - LEFT - RIGHT) * place, 1) for place in places]
+    across = [round(LEFT + (WIDTH - LEFT - right) * place, 1) for place in places]
 
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - low) / (high - low), 1)
@@ -134,7 +138,7 @@ def chart(
         for index, curve in enumerate(curves)
     )
     up = tuple((y(low + 0.1 * step), f"{low + 0.1 * step:.1f}") for step in range(round((high - low) / 0.1) + 1))
-    return Chart(title, lines, tuple(zip(across, ticks, strict=True)), up, under=under)
+    return Chart(title, lines, tuple(zip(across, ticks, strict=True)), up, right=WIDTH - right, under=under)
 
 
 def _around(low: str, high: str) -> str:

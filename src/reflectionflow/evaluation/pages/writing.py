@@ -48,7 +48,7 @@ def write_all(done: Done, folder: Path) -> Tables:
         lines = cost_lines(done, found)
         for name, content in (
             (COSTS, costs_json(done, lines)),
-            (COST_TABLE, costs_csv(lines)),
+            (COST_TABLE, costs_csv(done, lines)),
             (COST_TEXT, costs_text(done, lines)),
         ):
             write_atomically(folder / name, content.encode())

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from reflectionflow.evaluation.statistics import Estimate
 
+ORACLE = "(oracle)"
+"""Ends the name of what is related to the judge."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -81,5 +84,10 @@ def drawn(exhibit: Exhibit) -> Sequence[Line]:
 
 
 def label(line: Line) -> str:
-    """Return a line's name without what explains it, so that it fits beside a figure."""
+    """Return a line's name without what explains it, so that it fits beside a figure; an oracle still says so."""
+    return f"{subject(line)} {ORACLE}" if ORACLE in line.name else subject(line)
+
+
+def subject(line: Line) -> str:
+    """Return a line's name without what explains it, and without whether it is an oracle's."""
     return line.name.split(" (")[0].split(",")[0]

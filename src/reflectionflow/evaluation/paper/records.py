@@ -7,7 +7,7 @@ from typing import Any
 
 from reflectionflow.evaluation.paper.chains import WORDS, Chains, Change
 from reflectionflow.evaluation.paper.criticism import Example, examples
-from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, label
+from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, subject
 from reflectionflow.evaluation.paper.material import Material
 from reflectionflow.evaluation.paper.provenance import Provenance
 from reflectionflow.evaluation.paper.reflecting import Criticised
@@ -112,4 +112,4 @@ def _ours(exhibit: Exhibit, line: Line) -> Iterator[dict[str, Any]]:
 def _published(exhibit: Exhibit, line: Line) -> Iterator[dict[str, Any]]:
     for column, value in zip(exhibit.columns, line.published, strict=False):
         if value is not None:
-            yield {"line": label(line), "column": column.name, "value": value, "setting": line.setting}
+            yield {"line": subject(line), "column": column.name, "value": value, "setting": line.setting}

@@ -14,7 +14,7 @@ from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
 from reflectionflow.evaluation.paper.criticism import examples
 from reflectionflow.evaluation.paper.dataset import dataset_grid
-from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line, drawn, label
+from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line, drawn, label, subject
 from reflectionflow.evaluation.paper.exhibits import exhibits
 from reflectionflow.evaluation.paper.looking import (
     EXAMPLES,
@@ -65,7 +65,7 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
         with RunDirectory.read(folder / RUN) as run:
             told = provenance(run, material.beside)
             write_atomically(folder / PAGE, _page(material, shown, told, run).encode())
-        _draw(shown, folder)
+        _draw(shown, folder, oracle_note(material.results.about.related))
         write_atomically(folder / TEXT, ("\n".join(_text(material, shown, told)) + "\n").encode())
         data = json.dumps(records(material, shown, told), ensure_ascii=False, indent=1)
         write_atomically(folder / DATA, data.encode() + b"\n")
@@ -94,7 +94,7 @@ def grid_of(exhibit: Exhibit, roles: Iterable[str]) -> Grid:
 
 
 def _theirs(line: Line) -> str:
-    return f"the paper: {label(line)}, {line.setting}" if line.setting else f"the paper: {label(line)}"
+    return f"the paper: {subject(line)}, {line.setting}" if line.setting else f"the paper: {subject(line)}"
 
 
 def _cell(line: Line, column: Column, value: Estimate | None) -> Cell:
@@ -120,12 +120,14 @@ def chart_of(exhibit: Exhibit) -> Chart | None:
     return chart(DRAWN, curves, names, places, exhibit.axis)
 
 
-def _draw(shown: Sequence[Exhibit], folder: Path) -> None:
-    """Write every figure as a file of its own, and remove those of exhibits that are no longer shown."""
+def _draw(shown: Sequence[Exhibit], folder: Path, oracle: str) -> None:
+    """Write every figure as a file of its own, which says when it is an oracle's, and remove those of exhibits that are
+    no longer shown.
+    """
     template = environment().get_template("chart.svg.jinja")
     figures = {exhibit: chart for exhibit in shown if (chart := chart_of(exhibit))}
     for exhibit, chart in figures.items():
-        drawing = template.render(chart=chart, title=exhibit.title)
+        drawing = template.render(chart=chart, title=exhibit.title, oracle=oracle)
         write_atomically(folder / _drawing(exhibit), drawing.encode())
     for path in set(folder.glob("figure-*.svg")) - {folder / _drawing(exhibit) for exhibit in figures}:
         path.unlink()
