@@ -160,6 +160,8 @@ def test_an_evaluation_grows(finished, tmp_path):
     assert sorted(painted) == sorted(finished[1])
     for name in ("results.json", "report.html"):
         assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
+    pages = {path.name for path in (finished[0] / "prompts").iterdir()}
+    assert {path.name for path in (tmp_path / "out" / "prompts").iterdir()} == pages
     with pytest.raises(RunMismatchError, match="another steps"):
         evaluate(tmp_path / "out", plan(asked(stack=models, steps=3), Contrast()))
 

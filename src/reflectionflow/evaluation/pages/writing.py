@@ -223,7 +223,10 @@ class Shot:
 
 
 def _write_prompts(results: Results, run: RunReader, folder: Path, pages: Sequence[str]) -> None:
-    """Write one page per prompt, with every picture of every search; the pictures stay in the run."""
+    """Write one page per prompt, with every picture of every search; the pictures stay in the run.
+
+    Pages are numbered by place, and another number of prompts moves them; those of an evaluation before are removed.
+    """
     template = environment().get_template("prompt.html.jinja")
     rows: dict[int, list[Row]] = {}
     for row in results.rows:
@@ -240,6 +243,8 @@ def _write_prompts(results: Results, run: RunReader, folder: Path, pages: Sequen
             oracle=oracle_note(results.about.related),
         )
         write_atomically(folder / pages[index], page.encode())
+    for path in set((folder / PROMPTS).glob("*.html")) - {folder / page for page in pages}:
+        path.unlink()
 
 
 def _shots(row: Row, run: RunReader) -> list[Shot]:
