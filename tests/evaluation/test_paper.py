@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reflectionflow.evaluation.pages.grids import grids
 from reflectionflow.evaluation.paper import Beside, make, published
 from reflectionflow.evaluation.paper.methods import ADAPTIVE, BY_SCORE, FLOW, LATEST, MAIN, NOISE, PROMPT, SILENT
 from reflectionflow.evaluation.paper.named import Named
 from reflectionflow.evaluation.paper.speaking import ELSEWHERE
 from reflectionflow.evaluation.results import read_results
 from reflectionflow.evaluation.running import distinct
+from reflectionflow.evaluation.tables import tables
 from reflectionflow.genref.shards import Triplet, write_shards
 from reflectionflow.genref.stats import statistics
 from reflectionflow.runs import RunDirectory, verify
@@ -523,6 +525,12 @@ def test_the_pictures_needed_are_those_of_the_evaluation(finished, data):
         for column, key in (("noise, 6 pictures", "target"), ("pictures needed for that score", "pictures")):
             assert found[name, column]["value"] == told[name][key]["value"]
         assert found[name, "times fewer than noise"]["value"] == told[name]["ratio"]["value"]
+    about = read_results(finished[0]).about
+    drawn = grids(about, tables(read_results(finished[0])))
+    report = {row[0].text: row for row in next(grid for grid in drawn if grid.id == "efficiency").rows}
+    text = (finished[0] / "paper.md").read_text()
+    for name in (PROMPT, FLOW):
+        assert f"| {' | '.join(cell.plain for cell in report[name])} |" in text
     assert theirs(data, "efficiency") == {
         (FLOW, "noise, 6 pictures"): 0.848,
         (FLOW, "times fewer than noise"): 10.0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from reflectionflow.evaluation.difficulty import LEVELS
 from reflectionflow.evaluation.results import About
-from reflectionflow.evaluation.statistics import FEW, Estimate, Gap
+from reflectionflow.evaluation.statistics import FEW, Efficiency, Estimate, Gap
 from reflectionflow.evaluation.tables import Tables
 
 
@@ -271,10 +271,13 @@ def _gaps(about: About, tables: Tables) -> Grid:
     )
 
 
-def _efficiency(about: About, tables: Tables) -> Grid | None:
-    if not tables.efficiency:
-        return None
-    least = about.budgets[0]
+def efficiency_cells(item: Efficiency, least: int) -> tuple[Cell, Cell, Cell]:
+    """Return the target, the pictures needed for it, and how many times fewer; limits where no more is known.
+
+    Args:
+        item: The numbers.
+        least: The smallest budget: who is there with it may need fewer still.
+    """
 
     def needed(value: float) -> str:
         return f"≤ {least}" if value <= least else number(value, 1)
@@ -283,27 +286,41 @@ def _efficiency(about: About, tables: Tables) -> Grid | None:
         """Return a ratio in words: a lower limit where the method is there at once and the baseline is not."""
         return f"≥ {number(value, 1)}" if own <= least < value * own else "< 1" if value == 0 else number(value, 1)
 
-    rows = []
-    for method, item in tables.efficiency.items():
-        own, ratio = item.pictures, item.ratio
-        rows.append(
-            (
-                Cell(method),
-                score(item.target),
-                Cell(needed(own.value), f"{needed(own.low)}, {needed(own.high)}"),
-                Cell(times(ratio.value, own.value), f"{times(ratio.low, own.high)}, {times(ratio.high, own.low)}"),
-            )
-        )
+    own, ratio = item.pictures, item.ratio
+    known = not math.isnan(own.low)
+    return (
+        score(item.target),
+        Cell(needed(own.value), f"{needed(own.low)}, {needed(own.high)}" if known else ""),
+        Cell(
+            times(ratio.value, own.value),
+            f"{times(ratio.low, own.high)}, {times(ratio.high, own.low)}" if known else "",
+        ),
+    )
+
+
+def efficiency_note(budgets: Sequence[int]) -> str:
+    """Return what the words for the pictures needed mean, as a sentence."""
+    return (
+        f"“never” means not within {budgets[-1]} pictures, the times are then “< 1”; “≤” and “≥”, that the score with "
+        f"{budgets[0]} is there already."
+    )
+
+
+def _efficiency(about: About, tables: Tables) -> Grid | None:
+    if not tables.efficiency:
+        return None
+    least = about.budgets[0]
+    rows = tuple((Cell(method), *efficiency_cells(item, least)) for method, item in tables.efficiency.items())
     baseline, most = about.methods[0].name, about.budgets[-1]
     return Grid(
         "efficiency",
         "Pictures needed",
         ("", f"score of {baseline} with {most}", "pictures needed for it", f"times fewer than {baseline}"),
-        tuple(rows),
+        rows,
         (
             f"On {next(iter(tables.groups))}, interpolated over the logarithm of the budget; every draft and every "
-            "correction counts, and the curves of exchangeable drafts are the expected ones. “never” means not within "
-            f"{most} pictures; “≤” and “≥”, that the score with {least} is there already.",
+            "correction counts, and the curves of exchangeable drafts are the expected ones. "
+            f"{efficiency_note(about.budgets)}",
         ),
     )
 

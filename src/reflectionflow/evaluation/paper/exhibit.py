@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reflectionflow.evaluation.pages.grids import Cell
 from reflectionflow.evaluation.statistics import Estimate
 
 ORACLE = "(oracle)"
@@ -20,7 +21,7 @@ class Column:
         pairs: Pairs of prompt and seed, or pictures, behind each of its numbers.
         prompts: Prompts behind them; none where the seeds of one prompt may be in different columns.
         counted: What is counted where that is not told as prompts × seeds.
-        digits: Decimals that are shown.
+        digits: Decimals of the paper's values.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Line:
         published: The paper's, one per column; empty when there are none.
         setting: With what the paper's were made, in words.
         difference: Whether the values are paired differences.
+        cells: The values in words, where tables do not tell them as shares or differences; else empty.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Line:
     published: tuple[float | None, ...] = ()
     setting: str = ""
     difference: bool = False
+    cells: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)

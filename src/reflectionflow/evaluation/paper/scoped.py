@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from reflectionflow.evaluation.arrays import NONE, Arrays, base_rate, is_correct, is_possible
-from reflectionflow.evaluation.pages.grids import p_value
+from reflectionflow.evaluation.pages.grids import efficiency_cells, efficiency_note, p_value
 from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.exhibit import Exhibit, Line
 from reflectionflow.evaluation.paper.material import Material, Scope
@@ -134,9 +134,9 @@ def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | No
     names = [name for name in MAIN if name in found]
     if not names:
         return None
-    most, prompts = material.results.about.budgets[-1], material.prompts(scope)
+    budgets, prompts = material.results.about.budgets, material.prompts(scope)
     columns = (
-        material.column(f"{NOISE}, {most} pictures", prompts),
+        material.column(f"{NOISE}, {budgets[-1]} pictures", prompts),
         replace(material.column("pictures needed for that score", prompts), digits=1),
         replace(material.column(f"times fewer than {NOISE}", prompts), digits=1),
     )
@@ -145,11 +145,9 @@ def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | No
         item, theirs = found[name], name == FLOW and scope.declared
         claimed = (published.CURVES[NOISE][published.MOST], None, published.FEWER) if theirs else ()
         setting = f"{published.MOST} pictures of {NOISE}, their claim" if claimed else ""
-        lines.append(Line(name, (item.target, item.pictures, item.ratio), claimed, setting))
-    notes = [
-        f"{scope.name}, interpolated over the logarithm of the pictures. “Never” means not within {most} pictures; "
-        "the times are then 0."
-    ]
+        values, cells = (item.target, item.pictures, item.ratio), efficiency_cells(item, budgets[0])
+        lines.append(Line(name, values, claimed, setting, cells=cells))
+    notes = [f"{scope.name}, interpolated over the logarithm of the pictures. {efficiency_note(budgets)}"]
     if scope.declared:
         notes += [
             "The paper's 10 times is the claim of its project site: its curve has 0.847 with 2 pictures, and noise "

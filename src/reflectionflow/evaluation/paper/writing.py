@@ -14,7 +14,7 @@ from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
 from reflectionflow.evaluation.paper.criticism import examples
 from reflectionflow.evaluation.paper.dataset import dataset_grid
-from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line, drawn, label, subject
+from reflectionflow.evaluation.paper.exhibit import Exhibit, Line, drawn, label, subject
 from reflectionflow.evaluation.paper.exhibits import exhibits
 from reflectionflow.evaluation.paper.looking import (
     EXAMPLES,
@@ -83,7 +83,7 @@ def grid_of(exhibit: Exhibit, roles: Iterable[str]) -> Grid:
     rows = []
     for line in exhibit.lines:
         if line.values:
-            cells = (_cell(line, column, value) for column, value in zip(exhibit.columns, line.values, strict=True))
+            cells = line.cells or (_cell(line, value) for value in line.values)
             rows.append((Cell(line.name), *cells))
         if any(value is not None for value in line.published):
             pairs = zip(exhibit.columns, line.published, strict=True)
@@ -97,12 +97,9 @@ def _theirs(line: Line) -> str:
     return f"the paper: {subject(line)}, {line.setting}" if line.setting else f"the paper: {subject(line)}"
 
 
-def _cell(line: Line, column: Column, value: Estimate | None) -> Cell:
+def _cell(line: Line, value: Estimate | None) -> Cell:
     if value is None:
         return Cell("–")
-    if column.digits != Column.digits:
-        low, high = (number(bound, column.digits) for bound in (value.low, value.high))
-        return Cell(number(value.value, column.digits), f"{low}, {high}")
     return change(value) if line.difference else score(value)
 
 
