@@ -314,6 +314,9 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(finished):
     anchors = set(re.findall(r'href="#([^"]*)"', page))
     assert anchors
     assert all(f'id="{name}"' in page for name in anchors)
+    numbers = re.findall(r"<td[^>]*>((?:(?!</td>).)*\d\.\d(?:(?!</td>).)*)</td>", page)
+    assert len(numbers) > 100
+    assert [cell for cell in numbers if 'href="' not in cell] == []
     shown = (folder / "prompts").glob("*.html")
     for path in shown:
         assert all(

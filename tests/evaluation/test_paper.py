@@ -289,7 +289,17 @@ def test_the_page_stands_alone(finished):
     assert all(source.startswith("data:image/") for source in pictures)
     assert page.count("<svg") == 5
     assert page.count("<polygon") >= 3 + 3  # bands
-    assert all((finished[0] / link).exists() for link in re.findall(r'href="([^"#]+)"', page))
+    links = set(re.findall(r'href="([^"]+)"', page))
+    assert all((finished[0] / link.partition("#")[0]).exists() for link in links)
+    report = (finished[0] / "report.html").read_text()
+    anchors = {link.partition("#")[2] for link in links if "#" in link}
+    assert anchors == {"prompts", *(f"tag-{tag}" for tag in ("single_object", "counting", "composite"))}
+    assert all(f'id="{name}"' in report for name in anchors)
+    ours = re.findall(r'<td(?! class="quiet")[^>]*>((?:(?!</td>).)*<small>(?:(?!</td>).)*)</td>', page)
+    assert len(ours) > 50
+    assert [cell for cell in ours if 'href="' not in cell] == []
+    text = (finished[0] / "paper.md").read_text()
+    assert all((finished[0] / link).exists() for link in re.findall(r"\]\(([^)]+)\)", text))
 
 
 def test_figures_are_files_of_their_own_and_none_is_left_of_what_is_no_longer_shown(finished, tmp_path):

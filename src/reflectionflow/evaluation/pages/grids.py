@@ -75,6 +75,8 @@ class Grid:
         return f"(oracle: {', '.join(self.roles)})" if self.roles else "(oracle)" if self.oracle else ""
 
 
+PROMPTS = "#prompts"
+"""Where the report lists all prompts, with their pictures and chains."""
 SHOWN = 5
 """Tags that are named in a note."""
 SAME = "No interval: the same pictures, as far as the methods share their drafts."
@@ -96,7 +98,26 @@ def grids(about: About, tables: Tables) -> list[Grid]:
         _charged(about, tables),
     ]
     roles = tuple(about.related)
-    return [replace(grid, oracle=about.oracle, roles=roles) for grid in found if grid is not None and grid.rows]
+    return [
+        replace(grid, rows=_linked(grid.rows), oracle=about.oracle, roles=roles)
+        for grid in found
+        if grid is not None and grid.rows
+    ]
+
+
+def to_tag(tag: str) -> str:
+    """Return where the report lists the prompts of a tag."""
+    return f"#tag-{tag}"
+
+
+def _linked(rows: Iterable[Sequence[Cell]]) -> tuple[tuple[Cell, ...], ...]:
+    """Return rows whose numbers all lead to the prompts behind them: to all prompts where they name no others."""
+    return tuple((row[0], *(linked(cell, row[0].link or PROMPTS) for cell in row[1:])) for row in rows)
+
+
+def linked(cell: Cell, link: str) -> Cell:
+    """Return a cell that leads somewhere; one that leads elsewhere already, or says nothing, stays as it is."""
+    return cell if cell.link or cell.text in ("", "–") else replace(cell, link=link)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -231,7 +252,7 @@ def _categories(about: About, tables: Tables) -> Grid:
     ]
     rows = []
     for tag, count in tables.counts.items():
-        link = f"#tag-{tag}"
+        link = to_tag(tag)
         own = [score(item.tags[tag][-1], tinted=True, link=link) for item in tables.scores]
         rows.append(
             (
@@ -256,7 +277,8 @@ def _gaps(about: About, tables: Tables) -> Grid:
     for method, by_name in tables.gaps.items():
         for name in names:
             gap: Gap = by_name[name]
-            rows.append((Cell(f"{method}, {name}"), *(score(getattr(gap, part)) for part in parts)))
+            link = "" if name in tables.groups else to_tag(name)
+            rows.append((Cell(f"{method}, {name}", link=link), *(score(getattr(gap, part)) for part in parts)))
     return Grid(
         "gaps",
         "Where points are lost",
@@ -367,7 +389,7 @@ def _grid(about: About, tables: Tables) -> Grid | None:
 def _reliability(about: About, tables: Tables) -> Grid:
     rows = tuple(
         (
-            Cell(item.tag),
+            Cell(item.tag, link=to_tag(item.tag)),
             Cell(f"{item.pictures:,}"),
             Cell(number(item.right / item.pictures) if item.pictures else "–"),
             Cell(number(item.auroc)),

@@ -62,12 +62,12 @@ def criticism(found: Criticised, prompts: Sequence[Metadata]) -> Exhibit | None:
     faults = FAULTS if found.graphs else {}
     columns = tuple(Column(name, len(found.drafts), counted="drafts") for name in (*faults.values(), PASSES))
     nothing: tuple[Estimate | None, ...] = (None,) * len(faults)
-    lines = [Line(NEW_NOISE, (*nothing, shares(prompts, found.again)["all"]))]
+    lines = [Line(NEW_NOISE, (*nothing, shares(prompts, found.again)["all"]), apart=True)]
     for name, said in found.told.items():
         passes = shares(prompts, {spot: told.correct for spot, told in said.items()})["all"]
-        lines.append(Line(name, (*_named(found, prompts, said), passes)))
+        lines.append(Line(name, (*_named(found, prompts, said), passes), apart=True))
     lines += [
-        Line(f"{name} − {NEW_NOISE}", (*nothing, _beyond(found, prompts, said)), difference=True)
+        Line(f"{name} − {NEW_NOISE}", (*nothing, _beyond(found, prompts, said)), difference=True, apart=True)
         for name, said in found.told.items()
     ]
     return Exhibit(ID, "Figure 2: reflections on the same failed drafts", columns, tuple(lines), _notes(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reflectionflow.evaluation.pages.grids import Cell
+from reflectionflow.evaluation.pages.grids import PROMPTS, Cell
 from reflectionflow.evaluation.statistics import Estimate
 
 ORACLE = "(oracle)"
@@ -22,6 +22,7 @@ class Column:
         prompts: Prompts behind them; none where the seeds of one prompt may be in different columns.
         counted: What is counted where that is not told as prompts × seeds.
         digits: Decimals of the paper's values.
+        link: Where the evaluation's report lists the prompts behind them.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Column:
     prompts: int | None = None
     counted: str = "pairs"
     digits: int = 2
+    link: str = PROMPTS
 
     @property
     def units(self) -> str:
@@ -48,6 +50,7 @@ class Line:
         published: The paper's, one per column; empty when there are none.
         setting: With what the paper's were made, in words.
         difference: Whether the values are paired differences.
+        apart: Whether pictures are behind it that the report does not list: those of searches or questions besides.
         cells: The values in words, where tables do not tell them as shares or differences; else empty.
     """
 
@@ -56,6 +59,7 @@ class Line:
     published: tuple[float | None, ...] = ()
     setting: str = ""
     difference: bool = False
+    apart: bool = False
     cells: tuple[Cell, ...] = ()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from reflectionflow.evaluation.arrays import Arrays, is_correct
 from reflectionflow.evaluation.difficulty import LEVELS
-from reflectionflow.evaluation.pages.grids import few_notes, p_value
+from reflectionflow.evaluation.pages.grids import few_notes, p_value, to_tag
 from reflectionflow.evaluation.paper import published
 from reflectionflow.evaluation.paper.criticism import criticism
 from reflectionflow.evaluation.paper.exhibit import Column, Exhibit, Line
@@ -49,7 +49,7 @@ def _table_one(material: Material, arrays: Arrays) -> Exhibit:
     tables, most = material.tables, material.results.about.budgets[-1]
     members = tables.groups[material.group]
     columns = [material.column(material.group, sum(tables.counts[tag] for tag in members))]
-    columns += [material.column(tag, count) for tag, count in tables.counts.items()]
+    columns += [material.column(tag, count, to_tag(tag)) for tag, count in tables.counts.items()]
 
     def line(name: str, method: str, place: int, theirs: str, pictures: int) -> Line:
         scores, printed = material.scores(method), published.TABLE_ONE.get(theirs)
@@ -111,13 +111,13 @@ def _controls(material: Material, control: np.ndarray, arrays: Arrays) -> Iterat
             arrays.shares(values[:, None], arrays.primary)[0],
             *(tag_interval(values[arrays.bootstrap.rows(tag)], len(arrays.about.seeds)) for tag in tags),
         )
-        yield Line(f"{CONTROL}, {pictures}", known)
+        yield Line(f"{CONTROL}, {pictures}", known, apart=True)
     groups = (arrays.primary, *((tag,) for tag in tags))
     for name in REFLECTING:
         if name in material.compared:
             gained = arrays.mean(name, is_correct)[:, -1] - means[:, -1]
             moved = tuple(arrays.bootstrap.changes(gained, group)[0] for group in groups)
-            yield Line(f"{name} − {CONTROL}", moved, difference=True)
+            yield Line(f"{name} − {CONTROL}", moved, difference=True, apart=True)
 
 
 def _difficulty(material: Material) -> Exhibit | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from reflectionflow.evaluation.pages.grids import PROMPTS, to_tag
 from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.exhibit import Column
 from reflectionflow.evaluation.paper.methods import Lineup
@@ -40,6 +41,11 @@ class Scope:
     def named(self, exhibit: str) -> str:
         """Return the id of an exhibit about these prompts."""
         return exhibit if self.declared else f"{exhibit}-{self.suffix}"
+
+    @property
+    def link(self) -> str:
+        """Where the report lists these prompts."""
+        return PROMPTS if self.declared else to_tag(self.tags[0])
 
     def titled(self, title: str) -> str:
         """Return the title of an exhibit about these prompts."""
@@ -94,9 +100,9 @@ class Material:
         """Number of seeds."""
         return len(self.results.about.seeds)
 
-    def column(self, name: str, prompts: int) -> Column:
-        """Return a column over so many prompts, with all seeds."""
-        return Column(name, prompts * self.seeds, prompts)
+    def column(self, name: str, prompts: int, link: str = PROMPTS) -> Column:
+        """Return a column over so many prompts, with all seeds, that the report lists there."""
+        return Column(name, prompts * self.seeds, prompts, link=link)
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -111,7 +117,8 @@ class Material:
 
     def budgets(self, scope: Scope) -> tuple[Column, ...]:
         """Return a column per budget."""
-        return tuple(self.column(str(budget), self.prompts(scope)) for budget in self.results.about.budgets)
+        prompts = self.prompts(scope)
+        return tuple(self.column(str(budget), prompts, scope.link) for budget in self.results.about.budgets)
 
     def theirs(self, scope: Scope, curve: Mapping[int, float]) -> tuple[float | None, ...]:
         """Return the paper's curve at our budgets; it has one for the declared score alone."""

@@ -90,7 +90,7 @@ def curves(material: Material, arrays: Arrays, scope: Scope) -> Exhibit:
     if ADAPTIVE in names:
         notes += (ABOUT_ADAPTIVE,)
     if material.control is not None:
-        lines.append(Line(CONTROL, arrays.shares(material.control.mean(axis=1), scope.tags)))
+        lines.append(Line(CONTROL, arrays.shares(material.control.mean(axis=1), scope.tags), apart=True))
         notes += (ABOUT_CONTROL,)
     title = scope.titled("Figure 4, middle: score against pictures")
     return Exhibit(scope.named("figure-4-middle"), title, material.budgets(scope), tuple(lines), notes, "pictures")
@@ -136,9 +136,9 @@ def efficiency(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | No
         return None
     budgets, prompts = material.results.about.budgets, material.prompts(scope)
     columns = (
-        material.column(f"{NOISE}, {budgets[-1]} pictures", prompts),
-        replace(material.column("pictures needed for that score", prompts), digits=1),
-        replace(material.column(f"times fewer than {NOISE}", prompts), digits=1),
+        material.column(f"{NOISE}, {budgets[-1]} pictures", prompts, scope.link),
+        replace(material.column("pictures needed for that score", prompts, scope.link), digits=1),
+        replace(material.column(f"times fewer than {NOISE}", prompts, scope.link), digits=1),
     )
     lines = []
     for name in names:
@@ -203,9 +203,10 @@ def choices(material: Material, arrays: Arrays, scope: Scope) -> Exhibit | None:
     ]
     for name, correct in material.spoken.items():
         values = correct.mean(axis=1)
-        lines.append(Line(f"told by {name}, ranked by score", arrays.shares(values, scope.tags)))
+        lines.append(Line(f"told by {name}, ranked by score", arrays.shares(values, scope.tags), apart=True))
         changes = _told_apart(material, arrays, scope, values)
-        lines.append(Line(f"own reflections − told by {name}, both ranked by score", changes, difference=True))
+        told = f"own reflections − told by {name}, both ranked by score"
+        lines.append(Line(told, changes, difference=True, apart=True))
     title = scope.titled("Parent, ranking and reflections")
     return Exhibit(
         scope.named("choices"), title, material.budgets(scope), tuple(lines), tuple(_choice_notes(material, scope))

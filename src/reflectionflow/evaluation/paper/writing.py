@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reflectionflow.evaluation.pages.figures import Chart, Curve, chart, logarithmic
-from reflectionflow.evaluation.pages.grids import Cell, Grid, change, number, oracle_note, score
+from reflectionflow.evaluation.pages.grids import Cell, Grid, change, linked, number, oracle_note, score
 from reflectionflow.evaluation.pages.markdown import grid_lines
+from reflectionflow.evaluation.pages.writing import PAGE as REPORT
 from reflectionflow.evaluation.pages.writing import environment, facts, pages_of
 from reflectionflow.evaluation.paper.chains import Chains
 from reflectionflow.evaluation.paper.criticism import ID as REFLECTIONS
@@ -75,6 +76,8 @@ def write(material: Material, folder: Path) -> list[Exhibit]:
 def grid_of(exhibit: Exhibit, roles: Iterable[str]) -> Grid:
     """Return an exhibit as a table of words: a row of ours, and below it the paper's where there is one.
 
+    Our numbers lead to the report's prompts with their pictures and chains, or to the run where it does not list them.
+
     Args:
         exhibit: The exhibit.
         roles: Those whose model is related to the judge, which the title says.
@@ -84,7 +87,8 @@ def grid_of(exhibit: Exhibit, roles: Iterable[str]) -> Grid:
     for line in exhibit.lines:
         if line.values:
             cells = line.cells or (_cell(line, value) for value in line.values)
-            rows.append((Cell(line.name), *cells))
+            links = (f"{RUN}/" if line.apart else f"{REPORT}{column.link}" for column in exhibit.columns)
+            rows.append((Cell(line.name), *map(linked, cells, links)))
         if any(value is not None for value in line.published):
             pairs = zip(exhibit.columns, line.published, strict=True)
             known = ("–" if value is None else number(value, column.digits) for column, value in pairs)
