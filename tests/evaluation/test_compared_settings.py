@@ -58,6 +58,14 @@ def test_everything_else_that_differs_is_told(pair, tmp_path):
     assert "brightness@2" in said
 
 
+def test_an_option_that_is_not_set_is_as_one_that_is_missing(pair):
+    options = next(item for item in compare(*pair)[1].second.results.about.methods if item.name == "reflection").options
+    assert None in options.values()
+    told = compare(pair[0], pair[0], ("noise", "reflection"))[0].settings
+    assert told
+    assert not [item for item in told if item.first.lower() == item.second.lower()]
+
+
 def test_evaluations_of_the_same_settings_have_nothing_to_tell(pair):
     for item in compare(pair[0], pair[0]):
         assert item.settings == ()

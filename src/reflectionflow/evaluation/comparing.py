@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -170,9 +171,14 @@ def _told(side: Side) -> dict[str, str]:
         "stack": about.stack,
         **{role: name or "none" for role, name in about.models.items()},
         "strategy": method.strategy,
-        **{f"{method.strategy}'s {name}": str(value) for name, value in method.options.items()},
+        **{f"{method.strategy}'s {name}": _in_words(value) for name, value in method.options.items()},
         "version": about.version,
     }
+
+
+def _in_words(value: Any) -> str:
+    """Return an option's value as tables show it: one that is not set reads as one that is missing."""
+    return "none" if value is None else str(value)
 
 
 def _common_methods(first: Path, one: Results, second: Path, other: Results) -> list[tuple[str, str]]:
