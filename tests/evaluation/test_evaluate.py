@@ -20,6 +20,7 @@ from reflectionflow.evaluation.planning import budgets_to, plan
 from reflectionflow.evaluation.rehearsal import forecast
 from reflectionflow.evaluation.results import read_results
 from reflectionflow.evaluation.running import AT_ONCE, Done, within
+from reflectionflow.evaluation.shrinking import held_more
 from reflectionflow.evaluation.statistics import best_of
 from reflectionflow.evaluation.tables import tables
 from reflectionflow.geneval import Clause, Metadata
@@ -164,6 +165,27 @@ def test_an_evaluation_grows(finished, tmp_path):
     assert {path.name for path in (tmp_path / "out" / "prompts").iterdir()} == pages
     with pytest.raises(RunMismatchError, match="another steps"):
         evaluate(tmp_path / "out", plan(asked(stack=models, steps=3), Contrast()))
+
+
+def test_what_a_directory_holds_beyond_a_smaller_request_is_told(tmp_path):
+    painter = Painter(log=tmp_path / "log")
+    models = stack(generator=painter, corrector=painter)
+    whole, folder = plan(asked(2, images=2, stack=models), Contrast()), tmp_path / "out"
+    assert held_more(whole, folder) == ""
+    evaluate(folder, whole)
+    assert held_more(whole, folder) == held_more(plan(asked(stack=models), Contrast()), folder) == ""
+    painted = (tmp_path / "log").read_text()
+    report = (folder / "report.html").read_bytes()
+    fewer = plan(asked(1, images=1, seeds=1, strategies=("noise",), stack=models), Contrast())
+    told = held_more(fewer, folder)
+    assert "6 prompts (now 3), 2 pictures a prompt (now 1), seed 1, methods climbing and wide" in told
+    assert "brings it back" in told
+    evaluate(folder, fewer)
+    assert held_more(whole, folder) == ""
+    evaluate(folder, whole)
+    assert (tmp_path / "log").read_text() == painted
+    assert (folder / "report.html").read_bytes() == report
+    assert "seeds 0 and 1;" in held_more(plan(asked(2, images=2, first_seed=5, stack=models), Contrast()), folder)
 
 
 def test_the_forecast_is_what_is_needed(finished, tmp_path):

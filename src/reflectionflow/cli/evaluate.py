@@ -98,6 +98,7 @@ def evaluate(
     from reflectionflow.evaluation.pages import write_all
     from reflectionflow.evaluation.planning import Asked, plan
     from reflectionflow.evaluation.running import carry_out
+    from reflectionflow.evaluation.shrinking import held_more
 
     prompts = find(benchmark, split.value, limit)
     judge, models = cast_for(prompts, stack, Networks(detector, clip, judge_device, download), dry_run=dry_run)
@@ -116,6 +117,7 @@ def evaluate(
     if dry_run:
         tell_forecast(planned, forecast_of(planned, out, seconds_per_image, price_per_hour), as_json=as_json)
         return
+    more = held_more(planned, out)
     with progress(planned, quiet=quiet) as consumer:
         done = carry_out(planned, out, _passed(planned, benchmark, split.value, limit), consumer)
     found = write_all(done, out)
@@ -123,6 +125,8 @@ def evaluate(
         typer.echo(json.dumps(_outcome(done, found, out), ensure_ascii=False))
     if not quiet:
         _summarise(done, found, out)
+    if more:
+        tell(more)
 
 
 def progress(planned: Plan, *, quiet: bool) -> Any:

@@ -107,6 +107,7 @@ def paper(
     from reflectionflow.evaluation.benchmarks import benchmark as find
     from reflectionflow.evaluation.paper import chosen, lineup, make
     from reflectionflow.evaluation.planning import Asked, plan
+    from reflectionflow.evaluation.shrinking import held_more
 
     wanted = wanted_of(pick_by, reflect_by, told_by, without, genref, control)
     models = models_of(stack, dry_run=dry_run)
@@ -152,9 +153,12 @@ def paper(
         "judge_device": judge_device,
         "out": str(out),
     }
+    more = held_more(planned, out)
     with progress(planned, quiet=quiet) as consumer:
         made = make(planned, compared, beside, out, passed, consumer, consumer.begin_part)
     _tell(made, out, as_json=as_json, quiet=quiet)
+    if more:
+        tell(more)
 
 
 def _suite(models: Stack) -> Suite:
