@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations, product
 from math import comb
 
@@ -30,6 +31,7 @@ from reflectionflow.evaluation.statistics import (
     sign_test,
     tag_interval,
 )
+from reflectionflow.evaluation.statistics.bootstrap import AT_ONCE
 
 PICTURES = st.lists(st.tuples(st.sampled_from([0.1, 0.4, 0.4001, 0.9]), st.booleans()), min_size=1, max_size=7)
 
@@ -184,6 +186,23 @@ def test_tags_of_one_prompt_are_resampled_together_and_alike_for_all_statistics(
     assert bootstrap.macro(1 - values).draws == pytest.approx(1 - sampled.draws)
     assert bootstrap.pooled(values).draws == pytest.approx(5 * sampled.draws + 0.5)
     assert np.ptp(bootstrap.macro(values, ["a", "e"]).draws) == 0  # alone
+
+
+def peak(work):
+    """Return how many bytes a piece of work holds at most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_resamples_of_many_prompts_fit_into_memory():
+    tags = ["a"] * 4000
+    values = np.arange(4000.0)[:, None] / 4000
+    assert peak(lambda: sign_flip(values, tags, draws=2000)) < 4 * 8 * AT_ONCE
+    assert peak(lambda: Bootstrap(tags, draws=2000).macro(values)) < 2 * 2000 * 4000 + 4 * 8 * AT_ONCE  # 2 bytes each
 
 
 def test_with_a_lone_prompt_in_a_tag_ratios_have_no_interval():

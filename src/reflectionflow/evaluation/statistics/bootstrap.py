@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,10 @@ from scipy.stats import t as student
 from reflectionflow.evaluation.intervals import wilson
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.unsignedinteger[Any]]
 DRAWS = 10_000
+AT_ONCE = 1_000_000
+"""Numbers that are drawn, or weighed, at once: 8 MB of them."""
 LEVEL = 0.95
 FEW = 5
 """Resamples of fewer prompts do not tell how their tag varies: simulated intervals then cover the truth too rarely."""
@@ -115,7 +119,7 @@ class Bootstrap:
         self._count = len(tags)
         self._draws = draws
         self._rows = {tag: np.flatnonzero([other == tag for other in tags]) for tag in self.tags}
-        self._weights = {tag: _resample(len(rows), draws, rng) for tag, rows in self._rows.items() if len(rows) > 1}
+        self._counts = {tag: _resample(len(rows), draws, rng) for tag, rows in self._rows.items() if len(rows) > 1}
         self._seed = seed
 
     def macro(self, values: ArrayLike, tags: Sequence[str] | None = None) -> Sampled:
@@ -129,8 +133,8 @@ class Bootstrap:
         chosen = self._chosen(tags)
         point = np.mean([columns[self._rows[tag]].mean(axis=0) for tag in chosen], axis=0)
         draws = np.zeros((self._draws, columns.shape[1]))
-        for rows, weights, count in self._strata(chosen):
-            draws += count * (weights @ columns[rows]) / len(chosen)
+        for rows, counts, alike in self._strata(chosen):
+            draws += alike * _means(counts, columns[rows]) / len(chosen)
         return Sampled(point, draws)
 
     def shares(self, values: ArrayLike, tags: Sequence[str] | None = None) -> list[Estimate]:
@@ -183,8 +187,8 @@ class Bootstrap:
         """
         columns = self._columns(values)
         draws = np.zeros((self._draws, columns.shape[1]))
-        for rows, weights, _ in self._strata(self.tags):
-            draws += len(rows) * (weights @ columns[rows])
+        for rows, counts, _ in self._strata(self.tags):
+            draws += len(rows) * _means(counts, columns[rows])
         return Sampled(columns.sum(axis=0), draws)
 
     def rows(self, tag: str) -> NDArray[np.int64]:
@@ -204,12 +208,12 @@ class Bootstrap:
     def _chosen(self, tags: Sequence[str] | None) -> tuple[str, ...]:
         return self.tags if tags is None else tuple(tags)
 
-    def _strata(self, tags: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Floats, int]]:
-        """Yield what is resampled apart: indexes of prompts, weights [draws, prompts], and how many tags they are."""
+    def _strata(self, tags: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Counts, int]]:
+        """Yield what is resampled apart: indexes of prompts, counts [draws, prompts], and how many tags they are."""
         single = [tag for tag in tags if len(self._rows[tag]) == 1]
         for tag in tags:
             if len(self._rows[tag]) > 1:
-                yield self._rows[tag], self._weights[tag], 1
+                yield self._rows[tag], self._counts[tag], 1
         if single:
             # Of the seed and their number alone, so that all statistics of these tags use the same resamples.
             rng = np.random.default_rng((self._seed, len(single)))
@@ -288,12 +292,32 @@ def _student(prompts: int) -> float:
     return float(student.ppf((1 + LEVEL) / 2, prompts - 1)) if prompts > 1 else float("inf")
 
 
-def _resample(size: int, draws: int, rng: np.random.Generator) -> Floats:
-    """Return weights [draws, size] whose rows sum to 1. A single prompt is always itself."""
+def _resample(size: int, draws: int, rng: np.random.Generator) -> Counts:
+    """Return how often each prompt is drawn, [draws, size]: rows sum to size - 1. A single prompt is always itself.
+
+    Kept in the fewest bytes and drawn in parts, which gives the same numbers: the weights of all resamples of a large
+    benchmark as floating-point numbers would fill the memory.
+    """
     if size == 1:
-        return np.ones((draws, 1))
-    weights: Floats = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) / (size - 1)
-    return weights
+        return np.ones((draws, 1), dtype=np.uint8)
+    found = np.empty((draws, size), dtype=np.min_scalar_type(size - 1))
+    for part in _parts(draws, size):
+        found[part] = rng.multinomial(size - 1, np.full(size, 1 / size), size=part.stop - part.start)
+    return found
+
+
+def _means(counts: Counts, columns: Floats) -> Floats:
+    """Return the means of resampled prompts, [draws, k], of values [prompts, k]."""
+    found = np.empty((len(counts), columns.shape[1]))
+    for part in _parts(*counts.shape):
+        found[part] = (counts[part] / max(1, counts.shape[1] - 1)) @ columns
+    return found
+
+
+def _parts(draws: int, size: int) -> Iterator[slice]:
+    """Yield parts of so many rows of this size that are small enough to be handled at once."""
+    step = max(1, AT_ONCE // size)
+    return (slice(start, min(start + step, draws)) for start in range(0, draws, step))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

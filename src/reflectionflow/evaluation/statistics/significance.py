@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
+from reflectionflow.evaluation.statistics.bootstrap import AT_ONCE
+
 DRAWS = 10_000
 
 
@@ -59,8 +61,11 @@ def sign_flip(differences: ArrayLike, tags: Sequence[str], draws: int = DRAWS, s
     sizes = {tag: list(tags).count(tag) for tag in dict.fromkeys(tags)}
     weighted = found / np.array([sizes[tag] * len(sizes) for tag in tags])[:, None]
     observed = np.abs(weighted.sum(axis=0))
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, len(tags)))
-    as_far = (np.abs(signs @ weighted) >= observed - 1e-12).sum(axis=0)
+    rng, as_far = np.random.default_rng(seed), np.zeros(found.shape[1])
+    step = max(1, AT_ONCE // len(tags))
+    for start in range(0, draws, step):  # in parts, so that memory does not grow with the prompts
+        signs = rng.choice((-1.0, 1.0), size=(min(step, draws - start), len(tags)))
+        as_far += (np.abs(signs @ weighted) >= observed - 1e-12).sum(axis=0)
     return np.asarray((1 + as_far) / (1 + draws), dtype=float)
 
 
