@@ -22,7 +22,11 @@ def targets(page: Path) -> set[str]:
 
 def test_every_link_of_the_projects_pages_leads_somewhere() -> None:
     listed = subprocess.run(["git", "ls-files", "*.md", "*.html"], cwd=ROOT, capture_output=True, text=True, check=True)
-    pages = [ROOT / name for name in listed.stdout.split() if (ROOT / name).exists() and not name.startswith(("tests/", "src/"))]
+    pages = [
+        ROOT / name
+        for name in listed.stdout.split()
+        if (ROOT / name).exists() and not name.startswith(("tests/", "src/"))
+    ]
     assert len(pages) > 30
     dead = [
         f"{page.relative_to(ROOT)}: {target}"
