@@ -49,6 +49,21 @@ def test_the_prompts_are_written_with_the_published_hashes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(Path(path).name for path in hashes)
 
 
+def test_files_of_the_same_names_are_replaced_only_by_their_equals(tmp_path):
+    assert run("prompts", "--out", tmp_path).exit_code == 0
+    assert run("prompts", "--out", tmp_path).exit_code == 0
+    (tmp_path / "object_names.txt").unlink()
+    (tmp_path / "generation_prompts.txt").write_text("mine")
+    refused = run("prompts", "--out", tmp_path)
+    assert refused.exit_code == 2
+    assert f"{tmp_path} has generation_prompts.txt with another content than GenEval's" in refused.stderr
+    assert (tmp_path / "generation_prompts.txt").read_text() == "mine"
+    assert not (tmp_path / "object_names.txt").exists()
+    (tmp_path / "file").touch()
+    assert run("prompts", "--out", tmp_path / "file").exit_code == 2
+    assert run("prompts", "--out", tmp_path / "file" / "below").exit_code == 2
+
+
 def test_folders_for_pictures_are_made_when_asked_for(tmp_path):
     assert run("prompts", "--out", tmp_path, "--folders").exit_code == 0
     homes = sorted(path for path in tmp_path.iterdir() if path.is_dir())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +48,7 @@ def prompts(
     from reflectionflow.errors import MisuseError
     from reflectionflow.evaluation.geneval import write_prompts
     from reflectionflow.geneval import metadata_text, names_text, prompts_text, suite
+    from reflectionflow.runs.storage import write_atomically
 
     drawn = suite()
     files = {
@@ -56,9 +57,10 @@ def prompts(
         "object_names.txt": names_text(),
     }
     try:
+        _require_same(out, files)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (out / name).write_bytes(text.encode())
+            write_atomically(out / name, text.encode())
             typer.echo(f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {out / name}")
         if folders:
             write_prompts(out, drawn)
@@ -68,6 +70,27 @@ def prompts(
         ) from error
     if folders:
         tell(f"{len(drawn)} folders; put pictures in {out / '00000' / 'samples' / '00000.png'} and so on.")
+
+
+def _require_same(folder: Path, files: Mapping[str, str]) -> None:
+    """Refuse a folder whose files of these names say something else: they are somebody's own.
+
+    Raises:
+        MisuseError: naming them.
+        OSError: if they cannot be read.
+    """
+    from reflectionflow.errors import MisuseError
+
+    others = [
+        name
+        for name, text in files.items()
+        if (folder / name).exists() and (folder / name).read_bytes() != text.encode()
+    ]
+    if others:
+        raise MisuseError(
+            f"{folder} has {' and '.join(others)} with another content than GenEval's; choose another --out, or move "
+            f"{'it' if len(others) == 1 else 'them'} away"
+        )
 
 
 @app.command()
