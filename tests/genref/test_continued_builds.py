@@ -98,6 +98,34 @@ def test_another_build_into_the_same_folder_is_refused_with_what_is_there(tmp_pa
     assert times(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "names", [["README.md"], ["manifest.json", "app.js"], ["run.json", "journal.sqlite", "images", "best.png"]]
+)
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text('{"name": "mine"}')
+    usual = ["genref", "build", "--source", "editing", "--triplets", "1", "--out", str(tmp_path)]
+    refused = CliRunner().invoke(app, usual)
+    assert refused.exit_code == 2
+    assert f"{tmp_path} is no build and not empty (it has {', '.join(sorted(names)[:3])}" in refused.stderr
+    assert "choose a new or an empty folder" in refused.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, '{"name": "mine"}')
+
+
+def test_a_file_where_shards_should_go_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    usual = ["genref", "build", "--source", "editing", "--triplets", "1", "--out", str(tmp_path / "file")]
+    refused = CliRunner().invoke(app, usual)
+    assert refused.exit_code == 2
+    assert "file is a file; a build needs a folder" in refused.stderr
+
+
+def test_what_a_build_killed_at_its_beginning_left_is_no_hindrance(tmp_path):
+    for name in ("building.lock", ".manifest.json.writing.7.tmp"):
+        (tmp_path / name).touch()
+    assert editing(tmp_path, triplets=1)["samples"] == 1
+
+
 def test_an_unfinished_build_is_not_replaced_by_another_either(tmp_path):
     assert begin(tmp_path, {"seed": 1, "asked": {"rule": 5}}) is None
     with pytest.raises(MisuseError, match="seed: 1 there, 2 asked for"):

@@ -79,7 +79,10 @@ def build(
     ] = None,
 ) -> None:
     """Build triplets; the same command continues an interrupted build and pays for nothing twice."""
+    from reflectionflow.genref.shards import require_own
+
     _require_used(source, data, teacher, prompts, {"--detector": detector, "--clip": clip})
+    require_own(out)
     if prompts is not None:
         _build_from_prompts(prompts, out, source, triplets, seed, stack, (detector, clip))
     elif data is not None:

@@ -97,7 +97,7 @@ def build(
         per_shard: Triplets of a shard.
 
     Raises:
-        MisuseError: if the folder holds shards that no build wrote or another one, or another process builds there.
+        MisuseError: if the folder holds what no build wrote, or another build, or another process builds there.
         StorageError: if the shards cannot be written.
     """
     require_own(folder)
@@ -163,7 +163,7 @@ def build_from_edits(
         per_shard: Triplets of a shard.
 
     Raises:
-        MisuseError: if there are no files, the folder holds shards that no build wrote or another one, or another
+        MisuseError: if there are no files, the folder holds what no build wrote, or another build, or another
             process builds there.
         ModelError: if the teacher's endpoint refuses for good.
         StorageError: if the shards cannot be written.
@@ -207,7 +207,7 @@ def build_from_drafts(
         about: What else decides the pictures, such as the stack, for the manifest.
 
     Raises:
-        MisuseError: if the folder holds shards that no build wrote or another one, or another process builds there.
+        MisuseError: if the folder holds what no build wrote, or another build, or another process builds there.
         ModelError: if the teacher's endpoint refuses for good.
         StorageError: if the shards cannot be written.
     """

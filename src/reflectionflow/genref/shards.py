@@ -45,7 +45,7 @@ from reflectionflow.genref.members import (
     split_name,
     text,
 )
-from reflectionflow.runs.storage import write_atomically
+from reflectionflow.runs.storage import TEMPORARY, write_atomically
 
 MANIFEST = "manifest.json"
 DRAFT = f"{MANIFEST}.writing"
@@ -56,6 +56,7 @@ TORN = "genref_*.writing"
 DIGEST = re.compile("[0-9a-f]{64}")
 RUNS = ("runs", "teacher.jsonl")
 """What a build of ours keeps beside its shards."""
+LOCK = "building.lock"
 PER_SHARD = 1000
 QUALITY = 95
 COT = "cot"
@@ -102,14 +103,25 @@ def _members(triplet: Triplet) -> Iterator[tuple[str, bytes]]:
 
 
 def require_own(folder: Path) -> None:
-    """Refuse a folder with shards that no build wrote, such as published ones: a build would replace them.
+    """Refuse a folder that has content and is no build of ours: a build would replace shards, or a README.md, there.
 
     Raises:
-        MisuseError: if it holds such shards.
+        MisuseError: if it is a file, holds shards that no build wrote, or anything else.
     """
-    own = any((folder / name).exists() for name in (MANIFEST, DRAFT))
-    if not own and any(folder.glob(SHARDS)):
+    if folder.exists() and not folder.is_dir():
+        raise MisuseError(f"{folder} is a file; a build needs a folder: choose another --out.")
+    if not folder.is_dir() or (folder / DRAFT).exists():
+        return
+    shards = any(folder.glob(SHARDS))
+    if (folder / MANIFEST).exists() and (shards or _is_manifest(_noted(folder / MANIFEST))):
+        return  # a manifest beside shards may be damaged; others call files of theirs manifest.json, too
+    if shards:
         raise MisuseError(f"{folder} holds shards that were not built here; choose another folder for the new ones.")
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in names if name not in RUNS and not name.endswith(TEMPORARY)]
+    if foreign and LOCK not in names:  # a build that lost manifest and shards goes on with its pictures and answers
+        shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise MisuseError(f"{folder} is no build and not empty (it has {shown}); choose a new or an empty folder.")
 
 
 @contextmanager
@@ -122,7 +134,7 @@ def sole_builder(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "building.lock", timeout=0)
+        lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
         raise MisuseError(
@@ -151,7 +163,7 @@ def begin(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         The manifest of the same build where it is finished and all its shards are whole, none where there is work left.
 
     Raises:
-        MisuseError: if the folder holds shards of another build, or such that no build wrote.
+        MisuseError: if the folder holds another build, or what no build wrote.
         StorageError: if the folder cannot be written.
     """
     require_own(folder)
@@ -245,7 +257,7 @@ def write_shards(
         per_shard: Samples of a shard.
 
     Raises:
-        MisuseError: if the folder holds shards that no build wrote, such as published ones.
+        MisuseError: if the folder holds what no build wrote, such as published shards.
         StorageError: if the folder cannot be written.
     """
     require_own(folder)
