@@ -45,6 +45,40 @@ def test_a_picture_is_corrected_in_its_own_shape(correct, given, painted):
     assert (told in " ".join(done.stderr.split())) is (given != painted)
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("flawed.png/below.png", "flawed.png, which is a file"),
+        ("flawed.png/far/below.png", "flawed.png, which is a file"),
+        ("folder", "--out folder is a folder; name the file in it, such as folder/corrected.png"),
+        ("c.jpg", "--out c.jpg does not end in .png, and the picture is a PNG; write --out c.png"),
+        ("new/corrected", "write --out new/corrected.png"),
+        ("/proc/nothing/here.png", "--out /proc/nothing/here.png cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_painted(correct, tmp_path, out, said):
+    (tmp_path / "folder").mkdir()
+    done = correct((16, 16), "--out", out)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "Correcting" not in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "flawed.png", "tiny.toml"}
+
+
+def test_a_place_is_refused_before_the_stack_is_looked_at(correct):
+    done = correct((16, 16), "--out", "c.jpg", "--stack", "nowhere.toml")
+    assert "does not end in .png" in done.stderr
+
+
+def test_a_text_that_is_missing_is_named(correct):
+    assert "Error: the prompt is empty: say what the picture should show with --prompt\n" in (
+        correct((16, 16), "--prompt", " ").stderr
+    )
+    assert "Error: the reflection is empty: say what to change with --reflection\n" in (
+        correct((16, 16), "--reflection", "").stderr
+    )
+
+
 def test_a_shape_that_cannot_be_painted_is_refused_with_what_to_do(correct):
     done = correct((640, 60))
     assert done.exit_code == 2

@@ -289,7 +289,7 @@ def test_from_an_empty_folder_to_a_corrected_picture(tmp_path, monkeypatch):
     [
         (["flawed.png", "--prompt", "a zebra", "--reflection", "add a star"], "zebra"),
         (["none.png", "--prompt", "a star", "--reflection", "add a star"], "no picture"),
-        (["flawed.png", "--prompt", "a star", "--reflection", " "], "both need a text"),
+        (["flawed.png", "--prompt", "a star", "--reflection", " "], "the reflection is empty"),
     ],
 )
 def test_mistakes_of_a_correction_are_told_without_a_traceback(base, shards, tmp_path, monkeypatch, arguments, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,8 @@ def correct(
     from reflectionflow.roles import Painting, PaintRequest
     from reflectionflow.types import Recipe, settings, to_json
 
+    _check_texts(prompt, reflection)
+    _check_writable(out)
     painter = _corrector(stack, corrector)
     _check_words(painter, prompt, reflection)
     usual = painter.defaults
@@ -58,13 +61,13 @@ def correct(
         usual.guidance if guidance is None else guidance, parent=f"pixels:{pixels_hash(flawed)}", reflection=reflection,
         settings=settings(painter.settings),
     )  # fmt: skip
+    _make_folder(out)
     tell(f"Correcting {image} ({recipe.steps} steps)")
     painting = painter.generate([PaintRequest(recipe, flawed)])[0]
     if not isinstance(painting, Painting):
         tell(f"Error: {painting.reason}")
         raise typer.Exit(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    painting.image.save(out, "PNG")
+    _save(painting.image, out)
     left_out = painting.left_out
     if left_out:
         tell(f"Too long for {painter.name} at once, so left out: {'. '.join(left_out)}. Correct the result once more.")
@@ -102,16 +105,74 @@ def _corrector(stack: str, folder: Path | None) -> Generator:
     return FluxCorrector(options)
 
 
+def _check_texts(prompt: str, reflection: str) -> None:
+    """Refuse empty texts, naming each."""
+    from reflectionflow.errors import MisuseError
+
+    remedies = {"prompt": "say what the picture should show", "reflection": "say what to change"}
+    given = {"prompt": prompt, "reflection": reflection}
+    empty = [f"the {name} is empty: {remedies[name]} with --{name}" for name, text in given.items() if not text.strip()]
+    if empty:
+        raise MisuseError("; ".join(empty))
+
+
 def _check_words(painter: Generator, prompt: str, reflection: str) -> None:
     """Refuse words the corrector does not know, before anything loads."""
     from reflectionflow.errors import MisuseError
     from reflectionflow.vocabulary import unknown_words
 
-    if not prompt.strip() or not reflection.strip():
-        raise MisuseError("the prompt and the reflection both need a text")
     problem = unknown_words(f"{prompt} {reflection}", painter)
     if problem:
         raise MisuseError(problem)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a place where the picture cannot be written, before anything loads; nothing is made there.
+
+    Raises:
+        MisuseError: saying what is in the way.
+    """
+    from reflectionflow.errors import MisuseError
+
+    if out.is_dir():
+        raise MisuseError(f"--out {out} is a folder; name the file in it, such as {out / 'corrected.png'}")
+    if out.suffix.lower() != ".png":
+        raise MisuseError(
+            f"--out {out} does not end in .png, and the picture is a PNG; write --out {out.with_suffix('.png')}"
+        )
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if there != out and not there.is_dir():
+        raise MisuseError(f"--out {out} lies below {there}, which is a file; choose another place")
+    if not os.access(there, os.W_OK):
+        raise MisuseError(f"--out {out} cannot be written: {there} is not writable; choose another place")
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder of a picture that is still to be painted.
+
+    Raises:
+        MisuseError: if that cannot be done.
+    """
+    from reflectionflow.errors import MisuseError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MisuseError(f"--out {out} cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def _save(picture: Image, out: Path) -> None:
+    """Write the picture.
+
+    Raises:
+        StorageError: if the disk does not take it.
+    """
+    from reflectionflow.errors import StorageError
+
+    try:
+        picture.save(out, "PNG")
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written ({error.strerror or error}); repeat with another --out") from error
 
 
 def _read(path: Path, painter: Generator, size: str | None) -> Image:
