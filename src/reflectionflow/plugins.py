@@ -7,9 +7,11 @@ not; others are registered under the entry-point group `reflectionflow.models`. 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -101,8 +103,28 @@ def registered() -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
-def find_model(name: str) -> ModelSpec[Any]:
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let modules of a folder be imported inside the block; of equal names the installed one is taken."""
+    entry = str(folder)
+    if entry in sys.path:
+        yield
+        return
+    sys.path.append(entry)
+    invalidate_caches()  # the module may be a second old
+    try:
+        yield
+    finally:
+        if entry in sys.path:
+            sys.path.remove(entry)
+
+
+def find_model(name: str, folder: Path | None = None) -> ModelSpec[Any]:
     """Return the spec behind a registered name or a dotted path `package.module:SPEC`.
+
+    Args:
+        name: As a stack file writes it.
+        folder: That of the stack file, whose modules a dotted path may name besides installed ones.
 
     Raises:
         MisuseError: if nothing of that name is registered or importable, or if it is no `ModelSpec`.
@@ -118,12 +140,14 @@ def find_model(name: str) -> ModelSpec[Any]:
             'and "package.module:SPEC" names any other'
         )
     try:
-        found = import_module(module)
+        with nullcontext() if folder is None else importable(folder):
+            found = import_module(module)
         for step in attribute.split("."):
             found = getattr(found, step)
     except Exception as error:  # foreign code runs at its import, and may fail in any way
         raise MisuseError(
-            f"the model {name!r} cannot be imported ({error}); install its package, or correct the name"
+            f"the model {name!r} cannot be imported ({error}); install its package, put its file beside the stack "
+            "file, or correct the name"
         ) from error
     if not isinstance(found, ModelSpec):
         raise MisuseError(

@@ -9,7 +9,7 @@ A stack is one TOML file with a table for each role:
     steps = 20
 
     [generator]
-    model = "scenes-flux"   # a registered name, or "package.module:SPEC"
+    model = "scenes-flux"   # a registered name, or "package.module:SPEC", installed or beside the stack file
     checkpoint = "weights"  # options of that model; relative paths start at the stack file
 
     [verifier]
@@ -40,6 +40,7 @@ from reflectionflow.plugins import (
     ModelSpec,
     Sharing,
     find_model,
+    importable,
     listed,
     meant,
     models_for,
@@ -361,7 +362,7 @@ def _part(role: Role, table: Any, path: Path, problems: list[str]) -> Part | Non
         return None
     name = table["model"]
     try:
-        spec = find_model(name)
+        spec = find_model(name, path.parent)
     except MisuseError as error:
         problems.append(f"{where} {error}")
         return None
@@ -393,7 +394,8 @@ def _loaded(plan: StackPlan) -> dict[Role, Any]:
     for part in plan.parts:
         origin = (part.model, part.options.model_dump_json())
         if origin not in by_origin:
-            by_origin[origin] = part.spec.load(part.options)
+            with importable(Path(plan.source).parent):  # for what a model imports only now
+                by_origin[origin] = part.spec.load(part.options)
         models[part.role] = by_origin[origin]
     for model in by_origin.values():
         if isinstance(model, Sharing):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ def test_the_plug_in_of_the_docs_runs_and_has_twenty_lines(example, tmp_path, mo
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip() and not line.startswith("#")]) <= 20
     (tmp_path / "brightness.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "brightness", raising=False)
     path = tmp_path / "mine.toml"
     path.write_text(
         'name = "mine"\ndescription = "a test"\n[generator]\nmodel = "example-discs"\n'
         '[verifier]\nmodel = "brightness:SPEC"\ntarget = 0.8\n'
     )
+    before = list(sys.path)
     assert stack.load(path).verifier.target == 0.8
+    assert sys.path == before
 
 
 def commands():
