@@ -79,7 +79,7 @@ def run(example_stack, tmp_path, monkeypatch):
         ([PROMPT, "--guidance", "-1"], "guidance"),
         ([PROMPT, "--stack", "scened"], "did you mean 'scenes'?"),
         ([PROMPT, "--stack", "nowhere.toml"], "there is no stack file 'nowhere.toml'"),
-        ([PROMPT, "--strategy", "nois"], "noise"),
+        ([PROMPT, "--strategy", "nois"], "There is no strategy 'nois' (did you mean 'noise'?)"),
         ([PROMPT, "--strategy", "dreaming"], "noise"),
         (["--prompts", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         ([PROMPT, "--prompts", "nowhere.txt"], "use one of the two"),

@@ -29,8 +29,8 @@ Strategy = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|PATH",
-        help="The search method: noise, prompt, reflection, adaptive, release, another, or a strategy file; absent: "
-        "the stack's, adaptive for scenes, noise where a stack names none.",
+        help="The search method: noise, prompt, reflection, adaptive, release, one of a plug-in, or a strategy file; "
+        "absent: the stack's, adaptive for scenes, noise where a stack names none.",
     ),
 ]
 Images = Annotated[

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from reflectionflow.errors import ConfigError, MisuseError
+from reflectionflow.plugins import meant
 from reflectionflow.runtime import Strategy
 from reflectionflow.search import presets
 from reflectionflow.search.adaptive import ADAPTIVE
@@ -48,12 +49,15 @@ def strategy(name: str | Path, options: Mapping[str, Any] = NO_OPTIONS) -> Strat
         return _configured(method, options)
     found = presets.find(name)
     if found is None:
-        raise MisuseError(f"There is no strategy '{name}'; the strategies are {', '.join(strategy_names())}.")
+        names = strategy_names()
+        hint = meant(str(name), names)
+        raise MisuseError(f"There is no strategy '{name}'{hint}; the strategies are {', '.join(names)}.")
     path, preset = found
     method = _method(preset.strategy)
     if method is None:
-        methods = ", ".join(_method_names())
-        raise ConfigError(str(path), [f"there is no strategy '{preset.strategy}'; the strategies are {methods}"])
+        methods = _method_names()
+        named = f"'{preset.strategy}'{meant(preset.strategy, methods)}"
+        raise ConfigError(str(path), [f"there is no strategy {named}; the strategies are {', '.join(methods)}"])
     return replace(_configured(method, {**preset.options, **options}), images=preset.images)
 
 
