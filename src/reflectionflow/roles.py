@@ -68,6 +68,7 @@ class Capabilities:
         smallest: Smallest allowed width and height in pixels.
         largest: Largest allowed width and height in pixels.
         words: The words it understands, lower case; none means any text.
+        paints: What it paints, to be read behind "it paints", for people who used other words; empty: its words.
         longest_prompt: Longest prompt in words; none means no limit of its own.
         evaluations_per_step: Most denoiser evaluations one step of one picture takes: 1 for a guidance-distilled model,
             2 with classifier-free guidance. A search reserves `steps` times this before it paints.
@@ -78,6 +79,7 @@ class Capabilities:
     smallest: int = 16
     largest: int = 4096
     words: frozenset[str] | None = None
+    paints: str = ""
     longest_prompt: int | None = None
     evaluations_per_step: int = 1
 

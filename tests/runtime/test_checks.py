@@ -41,6 +41,34 @@ def test_known_words_are_shortened_to_a_dozen():
     assert "word012" not in sentence
 
 
+def test_what_a_painter_paints_is_told_instead_of_its_words():
+    can = replace(LIMITED, paints="stars and moons")
+    (sentence,) = problems(task("a zebra", images=1), generator=Painter(capabilities=can))
+    assert sentence.startswith("painter@1 does not know the word 'zebra'; it paints stars and moons. A stack")
+
+
+def test_what_generator_and_corrector_both_lack_is_said_once():
+    both = {"generator": Painter("one@1", capabilities=LIMITED), "corrector": Painter("two@1", capabilities=LIMITED)}
+    asked = replace(task("a very very very very big zebra", images=1), width=100, height=100)
+    size, length, words = problems(asked, CHAINS_STRATEGY, **both)
+    assert size == "one@1 and two@1 paint a width and a height of 16 to 64 pixels, not 100."
+    assert length == "one@1 and two@1 read at most 6 words, and the prompt has 7; shorten it."
+    assert words.startswith("one@1 and two@1 do not know the words 'very', 'big', 'zebra'; they know a, and,")
+    knowing = replace(LIMITED, words=WORDS | {"zebra"})
+    (words,) = problems(
+        task("a zebra", images=1), CHAINS_STRATEGY, **{**both, "corrector": Painter("two@1", capabilities=knowing)}
+    )
+    assert words.startswith("one@1 does not know the word 'zebra'; it knows")
+
+
+def test_of_a_painter_of_one_size_that_size_is_told():
+    only = Painter(capabilities=replace(LIMITED, smallest=64))
+    (found,) = problems(replace(task(images=1), width=100, height=100), generator=only)
+    assert found == "painter@1 paints 64 × 64 pixels, not 100 × 100."
+    (found,) = problems(replace(task(images=1), width=64, height=48), generator=only)
+    assert found == "painter@1 paints 64 × 64 pixels, not 64 × 48."
+
+
 def test_a_compound_of_known_words_is_known():
     assert problems(task("a red-blue star", images=1), generator=Painter(capabilities=LIMITED)) == []
 

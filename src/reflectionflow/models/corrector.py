@@ -92,7 +92,7 @@ class FluxCorrector(FluxGenerator):
         known = self.capabilities
         self.capabilities = Capabilities(
             corrects=True, multiple=16 * self._condition.reduction, smallest=known.smallest, largest=known.largest,
-            words=known.words, longest_prompt=known.longest_prompt,
+            words=known.words, paints=known.paints, longest_prompt=known.longest_prompt,
         )  # fmt: skip
         self.settings: Mapping[str, Scalar] = {
             **self.settings, "base": base, "attention": self._condition.attention.value,

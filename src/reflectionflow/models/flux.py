@@ -25,6 +25,7 @@ from reflectionflow.models.manifest import FILE, problems, read_manifest
 from reflectionflow.models.source import Source
 from reflectionflow.plugins import LocalPath, ModelSpec
 from reflectionflow.roles import Capabilities, Defaults, Painting, PaintRequest, Role, Worker
+from reflectionflow.scenes.words import painted
 from reflectionflow.types import Failure, Recipe, Scalar
 
 SHIPPED = Path(str(files("reflectionflow") / "scenes" / "checkpoints" / "generator"))
@@ -104,6 +105,7 @@ class FluxGenerator:
             smallest=known.smallest,
             largest=known.largest,
             words=frozenset(known.words) if known.words else None,
+            paints=painted(known.words),
             longest_prompt=known.longest_prompt,
         )
         self.settings: Mapping[str, Scalar] = {

@@ -23,7 +23,7 @@ from reflectionflow.plugins import ModelSpec
 from reflectionflow.prompts.vlm import JOIN
 from reflectionflow.roles import Capabilities, Context, Defaults, Painting, PaintRequest, ReflectRequest, Role, Worker
 from reflectionflow.scenes.prompts import parse
-from reflectionflow.scenes.words import known_words
+from reflectionflow.scenes.words import known_words, painted
 from reflectionflow.scenes.world import CANVAS
 from reflectionflow.types import Failure, Recipe, Reflection, Scalar
 
@@ -75,7 +75,7 @@ class OracleCorrector:
         self.batch_size = options.batch_size
         self.name = f"renderer-{VERSION}:{self._detector.name}"
         self.capabilities = Capabilities(corrects=True, multiple=CANVAS, smallest=CANVAS, largest=CANVAS,
-                                         words=known_words())  # fmt: skip
+                                         words=known_words(), paints=painted(known_words()))  # fmt: skip
         self.defaults = Defaults(CANVAS, CANVAS, 1, 0.0)
         self.settings: Mapping[str, Scalar] = {"renderer": 1}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reflectionflow.roles import Generator, Role, Stack
 from reflectionflow.runtime.task import SEED_LIMIT, Strategy, Task
-from reflectionflow.vocabulary import unknown_words, words_of
+from reflectionflow.vocabulary import together, unknown_words, words_of
 
 
 def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
@@ -19,11 +19,10 @@ def check_task(task: Task, stack: Stack, strategy: Strategy) -> list[str]:
     painters = [stack.generator]
     if Role.CORRECTOR in strategy.needs and stack.corrector is not None:
         painters.append(stack.corrector)
-    for painter in painters:
-        problems += size_problems(task.width, task.height, painter)
-        problems += prompt_problems(task.prompt, painter)
+    problems += size_problems(task.width, task.height, *painters)
+    problems += prompt_problems(task.prompt, *painters)
     problems += _text_problems(task.prompt)
-    return list(dict.fromkeys(problems))  # generator and corrector often agree
+    return list(dict.fromkeys(problems))
 
 
 def _text_problems(prompt: str) -> Iterator[str]:
@@ -59,22 +58,45 @@ def missing_role(strategy: Strategy, role: Role, stack: str) -> str:
     )
 
 
-def size_problems(width: int, height: int, painter: Generator) -> Iterator[str]:
-    """Return why a painter could not paint pictures of a size in pixels, one sentence each."""
-    can = painter.capabilities
-    for side, pixels in (("width", width), ("height", height)):
-        if not can.smallest <= pixels <= can.largest:
-            yield f"{painter.name} paints a {side} of {can.smallest} to {can.largest} pixels, not {pixels}."
-        elif pixels % can.multiple:
-            below = max(can.smallest, pixels // can.multiple * can.multiple)
-            yield f"{painter.name} needs a {side} that is a multiple of {can.multiple}, not {pixels}; try {below}."
+def size_problems(width: int, height: int, *painters: Generator) -> Iterator[str]:
+    """Yield why painters could not paint pictures of a size in pixels; of those that agree in one sentence."""
+    agreed: dict[tuple[int, int, int], list[Generator]] = {}
+    for painter in painters:
+        can = painter.capabilities
+        agreed.setdefault((can.smallest, can.largest, can.multiple), []).append(painter)
+    for (smallest, largest, multiple), some in agreed.items():
+        names, several = together(some)
+        ending = "" if several else "s"
+        if smallest == largest:
+            if (width, height) != (smallest, smallest):
+                yield f"{names} paint{ending} {smallest} × {smallest} pixels, not {width} × {height}."
+            continue
+        for sides, pixels in _sides(width, height):
+            if not smallest <= pixels <= largest:
+                yield f"{names} paint{ending} {' and '.join(sides)} of {smallest} to {largest} pixels, not {pixels}."
+            elif pixels % multiple:
+                below = max(smallest, pixels // multiple * multiple)
+                what = f"that is a multiple of {multiple}" if len(sides) == 1 else f"that are multiples of {multiple}"
+                yield f"{names} need{ending} {' and '.join(sides)} {what}, not {pixels}; try {below}."
 
 
-def prompt_problems(prompt: str, painter: Generator) -> Iterator[str]:
-    """Yield why this generator cannot paint this text: it is too long, or has words it does not know."""
-    words, can = words_of(prompt), painter.capabilities
-    if can.longest_prompt is not None and len(words) > can.longest_prompt:
-        yield f"{painter.name} reads at most {can.longest_prompt} words, and the prompt has {len(words)}; shorten it."
-    unknown = unknown_words(prompt, painter)
+def _sides(width: int, height: int) -> list[tuple[list[str], int]]:
+    """Return the sides of a picture by their length: equal ones are spoken of together."""
+    if width == height:
+        return [(["a width", "a height"], width)]
+    return [(["a width"], width), (["a height"], height)]
+
+
+def prompt_problems(prompt: str, *painters: Generator) -> Iterator[str]:
+    """Yield why painters cannot paint this text: it is too long, or has words they do not know; what agrees once."""
+    count, longest = len(words_of(prompt)), dict[int, list[Generator]]()
+    for painter in painters:
+        most = painter.capabilities.longest_prompt
+        if most is not None and count > most:
+            longest.setdefault(most, []).append(painter)
+    for most, some in longest.items():
+        names, several = together(some)
+        yield f"{names} read{'' if several else 's'} at most {most} words, and the prompt has {count}; shorten it."
+    unknown = unknown_words(prompt, *painters)
     if unknown:
         yield f"{unknown} A stack such as flux-dev paints anything."

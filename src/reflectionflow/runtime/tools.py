@@ -249,10 +249,10 @@ class Tools:
         if refined.failure is not None:
             return refined
         painters = [painter for painter in (self._stack.generator, self._stack.corrector) if painter is not None]
-        problems = [problem for painter in painters for problem in prompt_problems(refined.text, painter)]
+        problems = list(prompt_problems(refined.text, *painters))
         if not refined.text.strip():
             problems = [f"{refined.refiner} gave an empty prompt."]
-        return replace(refined, text="", failure=" ".join(dict.fromkeys(problems))) if problems else refined
+        return replace(refined, text="", failure=" ".join(problems)) if problems else refined
 
     def _recipe(
         self,

@@ -7,6 +7,8 @@ One deviation: plurals of nouns in -s, -sh, -ch take "es" ("crosses", "fishes"),
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from reflectionflow.prompts.correction import REFLECTION_MARK
 
 OBJECTS = (
@@ -75,3 +77,14 @@ def vocabulary() -> tuple[str, ...]:
 def known_words() -> frozenset[str]:
     """Return the words a prompt may use."""
     return frozenset(word for word in vocabulary() if word.isalpha())
+
+
+def painted(words: Collection[str] | None) -> str:
+    """Return what a painter that knows these words paints, for sentences; empty where it is not Scenes."""
+    if words is None or not {*OBJECTS, *COLORS} <= set(words):
+        return ""
+    *most, last = RELATIONS
+    return (
+        f"objects ({', '.join(OBJECTS)}) in colours ({', '.join(COLORS)}), up to {NUMBERS[-1]} of a kind, or one "
+        f"{', '.join(most)} or {last} another"
+    )
