@@ -5,9 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.support.evaluating import Contrast, asked
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
+from reflectionflow.evaluation.planning import plan
+from reflectionflow.evaluation.running import carry_out
 
 
 @pytest.fixture
@@ -92,6 +95,36 @@ def test_report_is_drawn_again_from_the_run_alone(cli, finished):
     done = cli("runs", "report", finished)
     assert done.stdout == f"{finished}/report.html\n"
     assert {name: Path(finished, name).read_bytes() for name in names} == before
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    """Return the run of a small evaluation of two methods."""
+    monkeypatch.chdir(tmp_path)
+    planned = plan(asked(1, strategies=("noise", "prompt"), images=2, seeds=1), Contrast())
+    carry_out(planned, Path("out"), {"command": "evaluate", "images": 2, "seeds": 1}, [].append)
+    return "out/run"
+
+
+def test_the_searches_of_an_evaluation_are_told_apart_and_its_own_command_is_named(cli, evaluated):
+    shown = cli("runs", "show", evaluated).stdout
+    assert shown.startswith("Command: reflectionflow evaluate --images 2 --seeds 1 --out out\n")
+    assert {line.split()[-1] for line in shown.splitlines() if "  method" in line} == {"noise", "prompt"}
+    best = [line.split()[1] for line in shown.splitlines() if line.startswith("  best ")]
+    assert best
+    assert all(Path(path).is_file() for path in best)
+    told = json.loads(cli("runs", "show", evaluated, "--json").stdout)["results"]
+    assert {one["method"] for one in told} == {"noise", "prompt"}
+    assert len(told) == len(best)
+    assert all(Path(one["best"]["path"]).is_file() for one in told)
+
+
+def test_the_report_of_an_evaluations_run_is_the_evaluations_own(cli, evaluated):
+    done = cli("runs", "report", evaluated)
+    assert done.exit_code == 2
+    assert "is the run of an evaluation, and all its searches are in out/report.html" in done.stderr
+    assert "`reflectionflow evaluate`" in done.stderr
+    assert not {path.name for path in Path(evaluated).iterdir()} & {"best.png", "report.html", "result.json"}
 
 
 @pytest.mark.parametrize("verb", ["show", "verify", "report"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reflectionflow.cli.group import tell
+
+if TYPE_CHECKING:
+    from reflectionflow.runs import RunReader
 
 app = typer.Typer(help="Find runs, look at one, check it, draw its report again.", no_args_is_help=True)
 
@@ -44,7 +47,7 @@ def show(run: Run, as_json: AsJson = False) -> None:
     from rich.console import Console
 
     from reflectionflow.cli.story import tell_story
-    from reflectionflow.report.files import book_of, command_line
+    from reflectionflow.report.files import book_of
     from reflectionflow.runs import RunDirectory
 
     with RunDirectory.read(run) as reader:
@@ -54,7 +57,7 @@ def show(run: Run, as_json: AsJson = False) -> None:
         outcome = book.told() if book.chapters else {"best": None}
         typer.echo(json.dumps({"asked": reader.spec.passed, "finished": bool(book.chapters), **outcome}))
         return
-    typer.echo(f"Command: {command_line(reader.spec.passed)}")
+    typer.echo(f"Command: {_command(reader)}")
     if not book.chapters:
         typer.echo(f"Not finished; calls already done: {journaled}. The same command continues.")
     console = Console(highlight=False, markup=False, emoji=False)
@@ -87,7 +90,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 
 @app.command("report")
 def report(run: Run) -> None:
-    """Draw a run's report again.
+    """Draw the report of a run of `generate` again.
 
     Writes best.png, contact-sheet.png, chains.png, report.html and result.json from the journal, and prints where the
     page is.
@@ -100,9 +103,23 @@ def report(run: Run) -> None:
         book = book_of(reader)
     if not book.chapters:
         raise MisuseError(f"the run {run} has no finished search to report; the command that began it continues it")
+    if book.command:
+        raise MisuseError(
+            f"{run} is the run of an evaluation, and all its searches are in {run.parent / PAGE}; "
+            f"`reflectionflow {book.command}`, repeated as it was asked for, writes that again"
+        )
     book.write()
     for chapter in book.chapters:
         typer.echo(str(chapter.folder / PAGE))
+
+
+def _command(run: RunReader) -> str:
+    """Return the command that repeats a run, that of an evaluation too."""
+    from reflectionflow.evaluation.paper.provenance import command_line as evaluating
+    from reflectionflow.report.files import command_line
+
+    passed = run.spec.passed
+    return evaluating({**passed, "out": str(run.path.parent)}) if "command" in passed else command_line(passed)
 
 
 def _summary(path: Path) -> dict[str, Any]:

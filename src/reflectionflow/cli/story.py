@@ -30,6 +30,8 @@ def tell_story(console: Console, chapter: Chapter) -> None:
     console.print()
     console.print(Text(plain(story.result.prompt), style="bold"))
     console.print(Text(f"  {story.result.stop.value}"))
+    if chapter.method:
+        _line(console, "method", chapter.method)
     if outcome is not None:
         _line(console, "best", f"{outcome['path']} (score {outcome['score']:.4f})", _BEST)
     if (chapter.folder / PAGE).exists():

@@ -37,10 +37,18 @@ _SLUG = 40  # characters of a prompt in a folder's name
 
 @dataclass(frozen=True)
 class Chapter:
-    """One search of a run: its story, and the folder its files belong in."""
+    """One search of a run.
+
+    Attributes:
+        story: What happened in it.
+        folder: Where its files belong.
+        method: What an evaluation calls its method; empty where the run is no evaluation's. Searches of an evaluation
+            have no files of their own: its report shows them.
+    """
 
     story: Story
     folder: Path
+    method: str = ""
 
     def json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, the form `--json` prints and `result.json` holds."""
@@ -72,7 +80,7 @@ class Chapter:
             "number": turn.number,
             "origin": turn.origin,
             "candidate": None if candidate is None else candidate.id,
-            "image": None if candidate is None else os.path.normpath(self.folder / self.story.link(candidate)),
+            "image": None if candidate is None else self._stored(candidate),
             "score": turn.score,
             "criticised": list(turn.edits),
             "left_out": list(turn.left_out),
@@ -89,7 +97,12 @@ class Chapter:
         best = self.story.result.best
         if best is None or best.candidate is None or best.verdict is None:
             return None
-        return {"path": str(self.best_path), "candidate": best.candidate.id, "score": best.verdict.score}
+        path = self._stored(best.candidate) if self.method else str(self.best_path)
+        return {"path": path, "candidate": best.candidate.id, "score": best.verdict.score}
+
+    def _stored(self, candidate: Candidate) -> str:
+        """Return where a run keeps the picture itself."""
+        return os.path.normpath(self.folder / self.story.link(candidate))
 
     def write(self) -> None:
         """Write the picture, the contact sheet, the chains, the page and the outcome.
@@ -116,12 +129,14 @@ class Book:
         chapters: One per finished search.
         prompts: The prompts as they were given, repeated ones repeated.
         several: Whether a list of prompts was given; each distinct one then has a folder of its own.
+        command: The verb that made the run where it was no `generate`: `evaluate` or `paper`.
     """
 
     folder: Path
     chapters: tuple[Chapter, ...]
     prompts: tuple[str, ...]
     several: bool
+    command: str = ""
 
     def write(self) -> None:
         """Write every chapter's files, and one outcome over all where there are several prompts.
@@ -144,6 +159,11 @@ class Book:
         return self._gathered(Chapter.told)
 
     def _gathered(self, form: Callable[[Chapter], dict[str, Any]]) -> dict[str, Any]:
+        if self.command:
+            results = [
+                {"prompt": item.story.result.prompt, "method": item.method, **form(item)} for item in self.chapters
+            ]
+            return {"results": results}
         if not self.several:
             return form(self.chapters[0])
         told = {chapter.story.result.prompt: form(chapter) for chapter in self.chapters}
@@ -159,6 +179,7 @@ def book_of(run: RunReader) -> Book:
     passed = run.spec.passed
     prompts = tuple(passed.get("prompts", ()))
     several = len(prompts) > 1 or passed.get("prompts_file") is not None
+    command = str(passed.get("command", ""))
     images = run.images
     remarks = _remarks(run)
     chapters = []
@@ -174,8 +195,8 @@ def book_of(run: RunReader) -> Book:
             link=_links(images, folder),
             remarks=remarks,
         )
-        chapters.append(Chapter(story, folder))
-    return Book(run.path, tuple(chapters), prompts, several)
+        chapters.append(Chapter(story, folder, (item.label or item.result.strategy) if command else ""))
+    return Book(run.path, tuple(chapters), prompts, several, command)
 
 
 def _links(images: ImageStore, folder: Path) -> Callable[[Candidate], str]:
