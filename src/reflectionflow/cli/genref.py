@@ -238,7 +238,9 @@ def _painted_by(models: Stack) -> dict[str, Any]:
 
 
 def _told(manifest: Mapping[str, Any], triplets: int, out: Path) -> None:
-    counts = ", ".join(f"{count} {name}" for name, count in manifest["subsets"].items())
+    from reflectionflow.genref.stats import by_source
+
+    counts = ", ".join(f"{count} {name}" for name, count in by_source(manifest).items())
     tell(f"{manifest['samples']} triplets in {out} ({counts or 'none'}).")
     if manifest["samples"] < triplets:
         tell(f"{triplets} were asked for; `reflectionflow genref stats {out}` says what was left out.")

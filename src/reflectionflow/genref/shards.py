@@ -324,10 +324,14 @@ def shards_of(folder: Path) -> tuple[Path, ...]:
     """Return the shards of a folder by number: those of the manifest, or all tar files of a published data set.
 
     Raises:
-        MisuseError: if there are none.
+        MisuseError: if there are none, or a file is named that is no tar.
     """
     if folder.is_file():
+        if folder.suffix != ".tar":
+            raise MisuseError(f"{folder} is no shard (*.tar); name one, or the folder it lies in.")
         return (folder,)
+    if not folder.exists():
+        raise MisuseError(f"{folder} does not exist; name a folder of shards (*.tar), or one shard.")
     found = sorted(folder.glob("*.tar"), key=lambda path: (len(path.name), path.name))
     if not found:
         raise MisuseError(f"{folder} holds no shards (*.tar); `reflectionflow genref build` makes some.")

@@ -6,9 +6,10 @@ A source is a subset, of which editing is two: rendered scenes or instruction ed
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,14 @@ class Statistics:
 def source_of(triplet: Triplet) -> str:
     """Return a sample's subset, or `retouch` where it is a generated picture that was retouched."""
     return RETOUCH if "retouched" in triplet.provenance else triplet.subset
+
+
+def by_source(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many samples a build has of each source, under the names that `statistics` has for them."""
+    counted = Counter[str]()
+    for source, count in manifest.get("sources", {}).items():
+        counted["general" if source == "reward" else source] += count["samples"]
+    return dict(sorted((+counted or Counter(manifest["subsets"])).items()))
 
 
 def difference(triplet: Triplet) -> float:
