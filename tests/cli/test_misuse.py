@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from reflectionflow.cli import app
@@ -209,3 +210,38 @@ def test_ctrl_c_ends_with_130_and_the_same_command_continues(waiting_run):
     data = json.loads(again.stdout)
     assert data["spend"]["images"] == 3
     assert data["paid"]["images"] == 2
+
+
+INTERRUPTED = """
+from reflectionflow.roles import Worker
+from reflectionflow.stack import ModelOptions, ModelSpec, Role
+
+
+class Verifier:
+    name, worker, batch_size = "interrupted@1", Worker.LOCAL, 1
+
+    def __init__(self, options):
+        pass
+
+    def judge(self, questions):
+        raise KeyboardInterrupt
+
+
+SPEC = ModelSpec(roles=(Role.VERIFIER,), options=ModelOptions, load=Verifier)
+"""
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("picture.png")
+    Path("interrupted_verifier.py").write_text(INTERRUPTED)
+    Path("mine.toml").write_text(
+        'name = "mine"\ndescription = "a test"\n[generator]\nmodel = "example-discs"\n'
+        '[verifier]\nmodel = "interrupted_verifier:SPEC"\n'
+    )
+    done = CliRunner().invoke(app, ["judge", "picture.png", "--prompt", PROMPT, "--stack", "mine.toml"])
+    assert done.exit_code == 130
+    assert done.stderr == "\nInterrupted.\n"
+    done = CliRunner().invoke(app, ["generate", PROMPT, "--images", "1", "--stack", "mine.toml", "--quiet"])
+    assert done.exit_code == 130
+    assert done.stderr == "\nInterrupted. Whatever was finished is kept; the same command continues there.\n"

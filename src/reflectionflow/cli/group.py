@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 from reflectionflow.errors import ReflectionFlowError
 
 INTERRUPTED = 130
+KEEPING = (["generate"], ["evaluate"], ["paper"], ["tune"], ["genref", "build"], ["geneval", "score"])
+"""The verbs that go on where they were interrupted, with their groups."""
+KEPT = " Whatever was finished is kept; the same command continues there."
 
 
 class Commands(TyperGroup):
@@ -21,22 +24,21 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen verb."""
+        words = [*ctx._protected_args, *ctx.args]
+        kept = KEPT if words[:1] in KEEPING or words[:2] in KEEPING else ""
         try:
             return super().invoke(ctx)
         except ReflectionFlowError as error:
             tell(f"Error: {error}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            tell("\nInterrupted. Whatever was finished is kept; the same command continues there.")
+            tell(f"\nInterrupted.{kept}")
             raise typer.Exit(INTERRUPTED) from error
         except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: the reader of a pipe has seen enough
             raise
         except Exception as error:
             if not _is_usage(error):
-                tell(
-                    "This is a fault of reflectionflow or of a plug-in; the traceback below says where. "
-                    "Whatever was finished is kept, and the same command continues there.\n"
-                )
+                tell(f"This is a fault of reflectionflow or of a plug-in; the traceback below says where.{kept}\n")
             raise
 
 
