@@ -57,6 +57,13 @@ def test_reflection_from_the_command_line(run):
     assert [step.place for step in steps("out")][3:6] == [(1, 0), (1, 1), (1, 2)]
 
 
+def test_a_search_without_a_picture_to_correct_with_says_so(run):
+    told = "All 4 pictures will be first drafts, of which reflection wants 4, and none is corrected; ask for more with"
+    assert f"{told} --images 5" in run("--strategy", "reflection", "--images", "4", "--out", "few").stderr
+    assert "first drafts" not in run("--strategy", "reflection", "--images", "5", "--out", "more").stderr
+    assert "first drafts" not in run("--strategy", "noise", "--images", "1", "--out", "noise").stderr
+
+
 def test_the_flags_reach_the_search(run):
     run(
         "--strategy", "reflection", "--no-refine", "--no-reflect", "--parent", "latest", "--images", "8", "--out", "out"

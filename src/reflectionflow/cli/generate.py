@@ -13,7 +13,7 @@ from reflectionflow.cli.group import tell
 if TYPE_CHECKING:
     from reflectionflow.cli.ask import Terminal
     from reflectionflow.report.files import Book
-    from reflectionflow.request import Request
+    from reflectionflow.request import Plan, Request
 
 Prompts = Annotated[
     list[str] | None,
@@ -147,6 +147,8 @@ def _search(request: Request, terminal: Terminal | None, *, as_json: bool, quiet
     from reflectionflow.request import carry_out, plan
 
     planned = plan(request)
+    if not quiet:
+        _tell_of_drafts_alone(planned)
     with progress.hidden() if quiet else progress.shown(planned.folder, planned.images) as shown:
         if terminal is not None:
             terminal.begin(planned.folder, shown.paused)
@@ -158,6 +160,19 @@ def _search(request: Request, terminal: Terminal | None, *, as_json: bool, quiet
         _summarise(book)
     if not found:
         raise typer.Exit(1)
+
+
+def _tell_of_drafts_alone(planned: Plan) -> None:
+    """Say so where a method that corrects has pictures for its first drafts alone."""
+    from reflectionflow.roles import Role
+
+    search = planned.searches[0]
+    drafts, images = dict(search.strategy.options).get("drafts"), search.task.budget.images
+    if isinstance(drafts, int) and images is not None and drafts >= images and Role.CORRECTOR in search.strategy.needs:
+        tell(
+            f"All {images} pictures will be first drafts, of which {search.strategy.name} wants {drafts}, and none is "
+            f"corrected; ask for more with --images {drafts + 1}, or for fewer --drafts."
+        )
 
 
 def read_size(text: str) -> tuple[int, int]:
