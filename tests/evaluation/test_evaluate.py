@@ -163,7 +163,7 @@ def test_an_evaluation_grows(finished, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
     pages = {path.name for path in (finished[0] / "prompts").iterdir()}
     assert {path.name for path in (tmp_path / "out" / "prompts").iterdir()} == pages
-    with pytest.raises(RunMismatchError, match="another steps"):
+    with pytest.raises(RunMismatchError, match="other values of steps"):
         evaluate(tmp_path / "out", plan(asked(stack=models, steps=3), Contrast()))
 
 
@@ -230,7 +230,7 @@ def test_methods_share_in_a_forecast_what_they_share_when_they_run(tmp_path):
 
 def test_a_forecast_in_the_directory_of_another_evaluation_is_refused(finished):
     other = plan(asked(stack=finished[2].models, steps=3), Contrast())
-    with pytest.raises(RunMismatchError, match="another steps"):
+    with pytest.raises(RunMismatchError, match="other values of steps"):
         forecast(other, finished[0] / "run")
 
 

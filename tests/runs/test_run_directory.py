@@ -74,7 +74,7 @@ def test_another_spec_is_refused_naming_what_differs(tmp_path):
 
 def test_what_differs_is_named_down_to_the_nested_key(tmp_path):
     RunDirectory.open(tmp_path, {"models": {"generator": "a@1", "verifier": "v@1"}}).close()
-    with pytest.raises(RunMismatchError, match=r'another models\.generator \("a@1" there, "b@2" now\);'):
+    with pytest.raises(RunMismatchError, match=r'other values of models\.generator \("a@1" there, "b@2" now\);'):
         RunDirectory.open(tmp_path, {"models": {"generator": "b@2", "verifier": "v@1"}})
 
 

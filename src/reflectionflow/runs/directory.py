@@ -328,8 +328,8 @@ def _require_same_spec(root: Path, old: Mapping[str, Any], new: Mapping[str, Any
     ]
     if differing:
         raise RunMismatchError(
-            f"run {root} was started with another {' and '.join(differing)}; repeat the command it was started with "
-            "(only the budget may differ), or choose another directory."
+            f"run {root} was started with other values of {' and '.join(differing)}; repeat the command it was started "
+            "with (only the budget may differ), or choose another directory."
         )
 
 
