@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,25 @@ def test_models_lists_a_ready_stack_and_the_options_of_plug_ins(example_stack):
     assert "generator  example-discs  (discs = 6, batch_size = 4)" in done.stdout
     assert "example-brightness (verifier): Likes bright pictures." in done.stdout
     assert "discs (default 6): Discs in each picture." in done.stdout
+
+
+def test_models_of_a_named_stack_are_its_own_with_their_true_defaults(example_stack):
+    told = _run("models", str(example_stack)).stdout
+    assert "  example-discs (generator)" in told
+    assert "  flux (" not in told
+    assert "  flux (generator" in _run("models").stdout
+    assert "PydanticUndefined" not in _run("models").stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_the_output_is_one_message(example_stack):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reflectionflow", "models", str(example_stack)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Error: the output cannot be written (No space left on device)" in done.stderr
 
 
 def test_models_says_what_a_stack_needs(example, tmp_path, monkeypatch):

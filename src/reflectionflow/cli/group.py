@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from typing import Any
 
 import typer
@@ -37,9 +40,18 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: the reader of a pipe has seen enough
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+                tell(f"Error: the output cannot be written ({error.strerror}); free some space.{kept}")
+                _drop_output()
+                raise typer.Exit(1) from error
             if not _is_usage(error):
                 tell(f"This is a fault of reflectionflow or of a plug-in; the traceback below says where.{kept}\n")
             raise
+
+
+def _drop_output() -> None:
+    """Let what is still to be written to a full stdout go nowhere: Python would try again at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(message: str) -> None:

@@ -22,8 +22,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def models(stacks: NamedStacks = None, as_json: AsJson = False) -> None:
     """Show stacks, their models and whether they are ready.
 
-    What a stack needs and does not find on this machine stands below it. All registered models follow with their
-    options, those of installed plug-ins too.
+    What a stack needs and does not find on this machine stands below it. The registered models follow with their
+    options, those of installed plug-ins too; of named stacks those that they are made of.
     """
     from reflectionflow import stack
 
@@ -34,9 +34,11 @@ def models(stacks: NamedStacks = None, as_json: AsJson = False) -> None:
         return
     for item in described:
         _show_stack(item)
-    typer.echo("Registered models")
+    used = {model.model for item in described for model in item.models} if stacks else set()
+    typer.echo("Their models" if stacks else "Registered models")
     for model in registered:
-        _show_model(model)
+        if not stacks or model["name"] in used:
+            _show_model(model)
 
 
 def _show_stack(item: Description) -> None:
@@ -82,7 +84,7 @@ def _registered() -> list[dict[str, Any]]:
                 "name": option,
                 "description": field.description or "",
                 "required": field.is_required(),
-                "default": None if field.is_required() else str(field.default),
+                "default": None if field.is_required() else str(field.get_default(call_default_factory=True)),
             }
             for option, field in spec.options.model_fields.items()
         ]
