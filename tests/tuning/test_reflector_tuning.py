@@ -20,6 +20,7 @@ from reflectionflow.genref.shards import Triplet, read_triplets, shards_of, writ
 from reflectionflow.models.manifest import problems, read_manifest
 from reflectionflow.models.qwen_vl import QwenVL, QwenVlOptions, ScenesVlmOptions
 from reflectionflow.models.reward import RewardVerifier, ScenesRewardOptions, calibrated, details_of
+from reflectionflow.models.vision_language import load
 from reflectionflow.prompts.vlm import FULL, NOTHING, SCENES, YES
 from reflectionflow.roles import Question, ReflectRequest
 from reflectionflow.scenes.renderer import render
@@ -81,6 +82,8 @@ def test_a_model_of_scenes_goes_on_from_a_trained_one_of_its_shape(base, tmp_pat
         reflector.run(smoke(tmp_path / "other", reflector.VlmConfig, 1, shape=shape | {"layers": 3}))
     with pytest.raises(CheckpointError, match=r"holds no complete Qwen2.5-VL"):
         reflector.run(smoke(tmp_path / "none", reflector.VlmConfig, 1, shape=shape | {"start": str(tmp_path)}))
+    with pytest.raises(CheckpointError, match=r"nowhere does not exist; .*`reflectionflow tune reflector`"):
+        load(tmp_path / "nowhere", torch.device("cpu"), torch.float32)
 
 
 def question(prompt="a photo of a red star"):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from reflectionflow.cli import app
 from reflectionflow.errors import CheckpointError, ConfigError, MisuseError
 from reflectionflow.scenes.world import Priors
 from reflectionflow.tuning import clip, corrector, detector, generator, reflector, vae, verifier, words
@@ -298,7 +300,16 @@ def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
         read_config(path, vae.VaeConfig)
     told = str(caught.value)
     assert len(caught.value.problems) == 4
-    assert all(part in told for part in ("run.steps", "run.speed", "vae.channels", "optimiser"))
+    assert all(part in told for part in ("run.steps: ", "run.speed: unknown key (did you mean 'seed'?); known are"))
+    assert "The table [optimiser] is missing." in caught.value.problems
+    assert "vae.channels is missing; write `channels = ...` under [vae]." in caught.value.problems
+    path.write_text(path.read_text().replace("steps = 0", "step = 5") + "[optimizer]\nlearning_rate = 1.0\n")
+    with pytest.raises(ConfigError) as caught:
+        read_config(path, vae.VaeConfig)
+    told = str(caught.value)
+    assert "run.step: unknown key (did you mean 'steps'?); known are steps, batch" in told
+    assert "optimizer: unknown table (did you mean 'optimiser'?)" in told
+    assert "run.steps is missing; write `steps = ...` under [run]." in told
     with pytest.raises(ConfigError, match="does not exist"):
         read_config(tmp_path / "absent.toml", vae.VaeConfig)
     path.write_text("steps = = 3")
@@ -326,3 +337,16 @@ def test_batches_prepared_by_other_processes_are_the_same():
     helped = [batch["pictures"] for batch in batches(data, run.model_copy(update={"workers": 99}), 5, 0, 4)]
     assert len(alone) == 4
     assert all(torch.equal(first, second) for first, second in zip(alone, helped, strict=True))
+
+
+def test_a_corrector_without_shards_is_refused_before_it_is_announced():
+    asked = [
+        "tune",
+        "corrector",
+        str(CONFIGS / "smoke" / "scenes-corrector-distil.toml"),
+        "--set",
+        'data.shards=["/nope"]',
+    ]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 2
+    assert done.stderr == "Error: /nope does not exist; name a folder of shards (*.tar), or one shard.\n"

@@ -83,11 +83,14 @@ def detector(config: Config, changes: Changes = None) -> None:
 @app.command()
 def corrector(config: Config, changes: Changes = None, out: Output = None) -> None:
     """Reflection tuning: teach a FLUX generator to paint a flawed picture again as a reflection says."""
+    from reflectionflow.genref.shards import shards_of
     from reflectionflow.tuning import corrector as program
     from reflectionflow.tuning.config import read_config
 
     more = [f"run.output={out}", f"run.state={out / 'state'}"] if out else []
     settings = read_config(config, program.CorrectorConfig, [*(changes or []), *more])
+    for folder in settings.data.shards:
+        shards_of(Path(folder))  # refuses those that have none
     _train("corrector", settings.run, partial(program.run, settings))
 
 

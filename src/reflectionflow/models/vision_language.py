@@ -190,6 +190,11 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype, most_pixels: in
     Raises:
         CheckpointError: if something is missing or of another model.
     """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder} does not exist; correct its name, or train one into it: `reflectionflow tune reflector` with "
+            "a configuration that names that folder as output."
+        )
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reflectionflow.errors import ConfigError
+from reflectionflow.plugins import listed, meant
 
 
 class Section(BaseModel):
@@ -85,10 +86,42 @@ def read_config(path: str | Path, kind: type[ConfigT], changes: Sequence[str] = 
     try:
         config = kind.model_validate(data)
     except ValidationError as error:
-        problems += [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}." for item in error.errors()]
+        problems += [_fault(item, kind) for item in error.errors()]
     if problems:
         raise ConfigError(str(path), problems)
     return config
+
+
+def _fault(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    """Return one of Pydantic's errors as a sentence."""
+    path = [str(item) for item in error["loc"]]
+    dotted, tables = ".".join(path) or "file", path[:-1]
+    section = _section(kind, tables)
+    if section is not None and error["type"] == "extra_forbidden":
+        known = list(section.model_fields)
+        return f"{dotted}: unknown {_called(error['input'])}{meant(path[-1], known)}; known are {listed(known)}."
+    if section is not None and error["type"] == "missing":
+        if _section(kind, path) is not None:
+            return f"The table [{dotted}] is missing."
+        where = f" under [{'.'.join(tables)}]" if tables else ""
+        return f"{dotted} is missing; write `{path[-1]} = ...`{where}."
+    return f"{dotted}: {error['msg']}."
+
+
+def _called(value: Any) -> str:
+    return "table" if isinstance(value, Mapping) else "key"
+
+
+def _section(kind: type[BaseModel], tables: Sequence[str]) -> type[BaseModel] | None:
+    """Return what describes a table of a configuration; none where it is no table, or one of several kinds."""
+    for table in tables:
+        field = kind.model_fields.get(table)
+        offered = () if field is None else (field.annotation, *get_args(field.annotation))
+        found = [one for one in offered if isinstance(one, type) and issubclass(one, BaseModel)]
+        if len(found) != 1:
+            return None
+        kind = found[0]
+    return kind
 
 
 def _apply(data: dict[str, Any], change: str) -> str | None:
