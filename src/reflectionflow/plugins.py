@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module, invalidate_caches
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
@@ -103,20 +104,27 @@ def registered() -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+class _Beside:
+    """Finds modules in one folder, for Python's import system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return how a module of the folder is loaded; none for parts of packages, which know their own place."""
+        return PathFinder.find_spec(name, [self._folder], target) if path is None else None
+
+
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Let modules of a folder be imported inside the block; of equal names the installed one is taken."""
-    entry = str(folder)
-    if entry in sys.path:
-        yield
-        return
-    sys.path.append(entry)
+    finder = _Beside(folder)
+    sys.meta_path.append(finder)
     invalidate_caches()  # the module may be a second old
     try:
         yield
     finally:
-        if entry in sys.path:
-            sys.path.remove(entry)
+        sys.meta_path.remove(finder)
 
 
 def find_model(name: str, folder: Path | None = None) -> ModelSpec[Any]:

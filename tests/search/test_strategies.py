@@ -70,7 +70,7 @@ def test_noise_gives_up_when_a_whole_wave_fails(tmp_path):
 def test_an_unknown_strategy_is_refused_naming_the_known_ones():
     assert strategy("noise") is NOISE
     assert "noise" in strategy_names()
-    with pytest.raises(MisuseError, match=r"no strategy 'nosie'; the strategies are noise"):
+    with pytest.raises(MisuseError, match=r"no strategy 'nosie' \(did you mean 'noise'\?\); the strategies are noise"):
         strategy("nosie")
 
 

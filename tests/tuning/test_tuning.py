@@ -349,4 +349,7 @@ def test_a_corrector_without_shards_is_refused_before_it_is_announced():
     ]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2
-    assert done.stderr == "Error: /nope does not exist; name a folder of shards (*.tar), or one shard.\n"
+    assert (
+        done.stderr
+        == "Error: /nope does not exist; name shards (*.tar), or a folder of them; `genref build` makes one.\n"
+    )

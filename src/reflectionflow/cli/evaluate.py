@@ -92,8 +92,6 @@ def evaluate(
     report.md, results.json, results.csv, and a page for each prompt. The same command continues an interrupted
     evaluation; more images, seeds, prompts or strategies extend it.
     """
-    if not quiet:
-        tell(f"Loading the stack {stack}.")
     from reflectionflow.evaluation.benchmarks import benchmark as find
     from reflectionflow.evaluation.pages import write_all
     from reflectionflow.evaluation.planning import Asked, plan

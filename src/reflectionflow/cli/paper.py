@@ -102,8 +102,6 @@ def paper(
     The directory is that of an evaluation, and gets paper.html, paper.md and paper.json besides. The same command
     continues an interrupted one. What the stack cannot play is left out and said.
     """
-    if not quiet:
-        tell(f"Loading the stack {stack}.")
     from reflectionflow.evaluation.benchmarks import benchmark as find
     from reflectionflow.evaluation.paper import chosen, lineup, make
     from reflectionflow.evaluation.planning import Asked, plan

@@ -331,7 +331,9 @@ def shards_of(folder: Path) -> tuple[Path, ...]:
             raise MisuseError(f"{folder} is no shard (*.tar); name one, or the folder it lies in.")
         return (folder,)
     if not folder.exists():
-        raise MisuseError(f"{folder} does not exist; name a folder of shards (*.tar), or one shard.")
+        raise MisuseError(
+            f"{folder} does not exist; name shards (*.tar), or a folder of them; `genref build` makes one."
+        )
     found = sorted(folder.glob("*.tar"), key=lambda path: (len(path.name), path.name))
     if not found:
         raise MisuseError(f"{folder} holds no shards (*.tar); `reflectionflow genref build` makes some.")

@@ -20,8 +20,8 @@ from reflectionflow.evaluation.tables import efficiency_of
 REFLECTING = (FLOW, ADAPTIVE)
 CONTROL = "control"
 ABOUT_CONTROL = (
-    "Control: noise scaling by the generator tuned on the data set's good pictures for as many steps as the corrector, "
-    "without condition and reflection; its drafts are its own. The paper has no such row."
+    "Control: noise scaling by a generator that was tuned on the data set's good pictures without condition and "
+    "reflection, for as long as whoever tuned it tells; its drafts are its own. The paper has no such row."
 )
 ABOUT_ADAPTIVE = (
     f"“{ADAPTIVE}” reflects and corrects as {FLOW} does, but without chains: whatever picture needs the fewest edits "
