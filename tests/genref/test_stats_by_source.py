@@ -46,7 +46,7 @@ def test_a_build_counts_by_the_names_that_its_statistics_have():
 @pytest.mark.parametrize("verb", ["view", "stats", "check"])
 def test_a_file_that_is_no_shard_is_refused(tmp_path, verb):
     (tmp_path / "notes.txt").write_text("mine")
-    for name, said in (("notes.txt", "is no shard (*.tar); name one"), ("nowhere", "does not exist; name a folder")):
+    for name, said in (("notes.txt", "is no shard (*.tar); name one"), ("nowhere", "does not exist; name shards")):
         done = CliRunner().invoke(app, ["genref", verb, str(tmp_path / name)])
         assert done.exit_code == 2
         assert said in done.stderr
