@@ -40,7 +40,7 @@ demo: $(READY) ## Paint a hard prompt, say what is wrong, paint it again, write 
 	@[ "$(PROMPT)" != "$(MEASURED)" ] || echo "Four pictures of \"$(PROMPT)\": with new noise alone 2 of 10 seeds find it, with reflections 8 (docs/log.md)."
 	@$(BIN)/reflectionflow generate "$(PROMPT)" --images 4 --seed 4 --out demo
 
-test: $(READY) ## Run the tests (about seven minutes on two cores).
+test: $(READY) ## Run the tests (seven to ten minutes on two cores).
 	@$(SHARED) $(BIN)/pytest -q $(WORKERS) -m "not slow and not gpu"
 
 test-fast: $(READY) ## Run the tests that need no trained model and no killed process.
