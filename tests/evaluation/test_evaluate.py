@@ -228,6 +228,11 @@ def test_methods_share_in_a_forecast_what_they_share_when_they_run(tmp_path):
     assert found.calls["reflect"] >= 0.9 * computed["reflect"]
 
 
+def test_the_pictures_of_a_forecast_need_more_and_fewer_edits_as_those_of_models_do(tmp_path):
+    found = forecast(plan(asked(strategies=("adaptive",), images=32), Contrast()), tmp_path / "nothing")
+    assert found.calls["correct"] > found.calls["draft"]  # where all are alike, half of them are drafts
+
+
 def test_a_forecast_in_the_directory_of_another_evaluation_is_refused(finished):
     other = plan(asked(stack=finished[2].models, steps=3), Contrast())
     with pytest.raises(RunMismatchError, match="other values of steps"):
