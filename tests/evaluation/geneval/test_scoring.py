@@ -106,6 +106,8 @@ def test_broken_pictures_are_told_and_in_no_score_and_looked_at_again(folder):
     Image.new("RGB", (64, 64)).save(folder / "00002" / "samples" / "00000.png")
     found = scored(folder)
     assert [item.path.parts[-3] for item in found.broken] == ["00000", "00001", "00002"]
+    assert "no picture in a format" in found.broken[1].reason
+    assert not any("BytesIO" in item.reason for item in found.broken)
     assert "128 × 128" in found.broken[2].reason
     assert len(found.records) == len(read_records(folder / "results.jsonl")) == 5
     sample.write_bytes(good)

@@ -118,7 +118,7 @@ def _check_classes(pictures: Sequence[Picture], judge: Judge) -> None:
 def _step(picture: Picture, judge: Judge, journal: Journal) -> _Step:
     """Return a picture's record, if it has one, or the picture ready to be judged, or why it cannot be."""
     from PIL import Image as Pictures
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
     try:
         content = picture.path.read_bytes()
@@ -128,6 +128,8 @@ def _step(picture: Picture, judge: Judge, journal: Journal) -> _Step:
             return dataclasses.replace(known, filename=str(picture.path))
         with Pictures.open(io.BytesIO(content)) as found:
             image = ImageOps.exif_transpose(found).convert("RGB")
+    except UnidentifiedImageError:  # its own words name the buffer, not the file
+        return Broken(picture.path, "no picture in a format that can be read")
     except (OSError, SyntaxError, ValueError, Pictures.DecompressionBombError) as error:
         return Broken(picture.path, str(error) or type(error).__name__)
     if judge.size is not None and image.size != judge.size:
