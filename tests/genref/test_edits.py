@@ -29,7 +29,7 @@ from reflectionflow.genref.sources.editing import (
 from reflectionflow.genref.teacher import edits_of, relation_of
 from reflectionflow.scenes.claims import detections
 from reflectionflow.scenes.prompts import parse
-from reflectionflow.scenes.world import draw_scene
+from reflectionflow.scenes.world import Priors, draw_scene
 
 
 def pair(seed, verb):
@@ -179,9 +179,9 @@ def test_words_lead_to_a_picture_in_which_the_rest_stays_as_it_was(seed, verb):
 def test_what_is_added_stands_close_beside_its_anchor_or_amid_its_part_of_the_picture():
     star = Node("star", "red", 0.25, 0.75, 0.25)
     for words, x, y in (
-        ("right of the red star", 0.5625, 0.75),
-        ("above the red star", 0.25, 0.4375),
-        ("at the top right", 0.8125, 0.1875),
+        ("right of the red star", 0.625, 0.75),
+        ("above the red star", 0.25, 0.375),
+        ("at the top right", 0.875, 0.125),
     ):
         ring = next(node for node in carry_out([parse_edit(f"add a blue ring {words}")], (star,)) if node != star)
         assert (ring.x, ring.y) == (x, y), words
@@ -191,6 +191,18 @@ def test_what_is_added_stands_close_beside_its_anchor_or_amid_its_part_of_the_pi
     )
     assert relation_of(ring, star) == "right of"
     assert apart(ring, crowded, 0.0)
+
+
+def test_what_is_put_somewhere_stands_where_the_worlds_own_objects_do_and_elsewhere_only_when_those_spots_are_taken():
+    own, star = Priors().grid, Node("star", "red", 0.3, 0.71, 0.25)
+    after = carry_out([parse_edit("add a blue ring right of the red star")], (star,))
+    ring = next(node for node in after if node != star)
+    assert (ring.x * 128 % own, ring.y * 128 % own, ring.size * 128) == (0, 0, Priors().sizes[0])
+    wall = tuple(Node("fish", "green", x, y, 0.2) for x in (0.4375, 0.9375) for y in (0.125, 0.375, 0.625, 0.875))
+    after = carry_out([parse_edit("add a blue ring right of the red star")], (star, *wall))
+    squeezed = next(node for node in after if node.noun == "ring")
+    assert apart(squeezed, (star, *wall), 0.0)
+    assert squeezed.x * 128 % own or squeezed.y * 128 % own
 
 
 def test_pairs_about_the_same_picture_in_the_same_words_have_the_same_target():

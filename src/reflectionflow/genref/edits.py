@@ -11,13 +11,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import product
 
-from reflectionflow.genref.graph import GRID, Graph, Node, apart, inside, way
+from reflectionflow.genref.graph import GRID, OWN_GRID, Graph, Node, apart, inside, way
 from reflectionflow.genref.teacher import FAR, place_of, relation_of
 
-VERSION = 2
+VERSION = 3
 """Of how edits are worded and carried out: in the names of the models that do it, so that no run mixes two."""
-SIZES = (36 / 128, 28 / 128)
+SIZES = (32 / 128, 28 / 128)
 """Sizes of an added object, shares of the picture's side: the first for which there is room."""
 BESIDE = 0.06
 """Free space between an object and the anchor beside which it is put, a share of the picture's side."""
@@ -196,8 +197,9 @@ def _find(name: Name, graph: Graph) -> Node | None:
 def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> Node:
     """Return the object where it should be: at the free spot that obeys and is nearest to the ideal one.
 
-    The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant. Where
-    no free spot obeys, it is one that obeys; where none does, since the anchor is not there, a free one.
+    The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant. Spots
+    where the world's own objects stand come first. Where no free spot obeys, it is one that obeys; where none does, since
+    the anchor is not there, a free one.
     """
     ideal = _ideal(node, where, others)
 
@@ -205,8 +207,9 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
         return (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot, old) >= FAR)
 
     anywhere: list[Node] = []
-    for size in (node.size, *(size for size in SIZES if size < node.size)):
-        spots = [spot for x, y in GRID if inside(spot := Node(node.noun, node.color, x, y, size))]
+    sizes = (node.size, *(size for size in SIZES if size < node.size))
+    for size, grid in product(sizes, (OWN_GRID, GRID)):
+        spots = [spot for x, y in grid if inside(spot := Node(node.noun, node.color, x, y, size))]
         spots.sort(key=lambda spot: _askew(spot, ideal))
         found = next((spot for spot in spots if obeys(spot) and apart(spot, others, GAP)), None)
         if found is not None:

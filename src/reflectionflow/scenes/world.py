@@ -82,7 +82,8 @@ class Priors:
         count_weights: Weights of scenes with two, three and four objects of one kind.
         kind_weights: Weights of the kinds of scenes: one object, several of one kind, two, three, four different.
         same_color: Probability that the second object of a scene takes the first one's colour (attribute leak).
-        grid: Centres lie on multiples of this many pixels; 0 lets them lie anywhere.
+        grid: Centres lie on multiples of this many pixels, by default those that a token of the denoiser covers
+            (decision 18); 0 lets them lie anywhere.
         sizes: The sizes objects come in, in pixels; empty for any size between `SMALLEST` and `LARGEST`.
     """
 
@@ -92,8 +93,8 @@ class Priors:
     count_weights: tuple[float, float, float] = (6.0, 2.0, 1.0)
     kind_weights: tuple[float, float, float, float, float] = (5.0, 4.0, 8.0, 2.0, 1.0)
     same_color: float = 0.15
-    grid: float = 8.0
-    sizes: tuple[float, ...] = (28.0, 36.0, 44.0, 52.0)
+    grid: float = 16.0
+    sizes: tuple[float, ...] = (32.0, 48.0)
 
     @cached_property
     def noun_weights(self) -> np.ndarray:
