@@ -82,7 +82,7 @@ rf.generate(sys.argv[1], strategy="noise", images=8, seed=7, out=sys.argv[3], on
 def test_the_default_search_reflects_and_corrects_and_is_told_as_a_chain(tmp_path):
     """What `make demo` runs, without naming a strategy: it is the stack's."""
     out = tmp_path / "run"
-    asked = ["a photo of a blue star and a red ring", "--images", "6", "--seed", "7", "--out", str(out), "--json"]
+    asked = ["a photo of a purple house left of a white moon", "--images", "6", "--seed", "7", "--out", str(out), "--json"]
     program = [sys.executable, "-m", "reflectionflow"]
     done = subprocess.run([*program, "generate", *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -151,7 +151,7 @@ def share_right(tmp_path, prompts, images):
 
 
 def test_single_objects_are_recognised(tmp_path):
-    """Measured 0.94 on validation (docs/log.md); the floor is more than three standard deviations of 56 pictures lower."""
+    """Measured 0.94 (docs/log.md); the floor is more than three standard deviations of 56 pictures lower."""
     assert share_right(tmp_path, [f"a photo of {with_article(noun)}" for noun in OBJECTS], 4) >= 0.75
 
 

@@ -230,10 +230,10 @@ def test_target_and_condition_are_cropped_alike():
 
 
 def test_batches_of_short_texts_hold_short_texts_only(base, shards):
-    section = TripletSection(shards=str(shards), size=128, paddings=(24, 64), short=0.5, drop_text=0.0)
+    section = TripletSection(shards=str(shards), size=128, paddings=(18, 64), short=0.5, drop_text=0.0)
     data = TripletData(section, index_of(shards_of(shards)), WORDS, 0, Pixels(128, 2))
     seen = [data.batch(step, step_rng(1, step), 4) for step in range(40)]
-    assert {batch["t5"].shape[1] for batch in seen} == {24, 64}
+    assert {batch["t5"].shape[1] for batch in seen} == {18, 64}
     assert all(int(batch["cut"]) == 0 for batch in seen)
 
 

@@ -198,8 +198,8 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
     """Return the object where it should be: at the free spot that obeys and is nearest to the ideal one.
 
     The words and the picture alone decide, so that a corrector that learns from it need not guess what was meant. Spots
-    where the world's own objects stand come first. Where no free spot obeys, it is one that obeys; where none does, since
-    the anchor is not there, a free one.
+    where the world's own objects stand come first. Where no free spot obeys, it is one that obeys; where none does,
+    since the anchor is not there, a free one.
     """
     ideal = _ideal(node, where, others)
 

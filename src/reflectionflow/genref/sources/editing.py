@@ -43,6 +43,8 @@ TOGETHER = 16
 """Pairs of a scene with several edits at once."""
 TRIES = 4
 """Draws for each edit of them, and for each pair: much is not possible, or cannot be said."""
+SPOTS = 6
+"""Draws of a place for what is added or moved: between objects of 32 and 48 pixels few are free."""
 MOST_EDITS = 5
 CROWDED = replace(PRIORS, kind_weights=(0.5, 1.0, 2.0, 3.0, 6.0))
 """Scenes of large builds: what takes several edits has several objects."""
@@ -67,7 +69,8 @@ def edit(verb: str, scene: Scene, rng: Rng) -> Scene | None:
     place = int(rng.integers(len(things)))
     thing = things[place]
     if verb == "add" or verb == "move":
-        return _placed_anew(scene, rng, None if verb == "add" else place)
+        tries = (_placed_anew(scene, rng, None if verb == "add" else place) for _ in range(SPOTS))
+        return next((after for after in tries if after is not None), None)
     if verb == "remove":
         return replace(scene, things=tuple(things[:place] + things[place + 1 :])) if len(things) > 1 else None
     if verb == "recolour":
