@@ -82,7 +82,16 @@ rf.generate(sys.argv[1], strategy="noise", images=8, seed=7, out=sys.argv[3], on
 def test_the_default_search_reflects_and_corrects_and_is_told_as_a_chain(tmp_path):
     """What `make demo` runs, without naming a strategy: it is the stack's."""
     out = tmp_path / "run"
-    asked = ["a photo of a purple house left of a white moon", "--images", "6", "--seed", "7", "--out", str(out), "--json"]
+    asked = [
+        "a photo of a purple house left of a white moon",
+        "--images",
+        "6",
+        "--seed",
+        "7",
+        "--out",
+        str(out),
+        "--json",
+    ]
     program = [sys.executable, "-m", "reflectionflow"]
     done = subprocess.run([*program, "generate", *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
