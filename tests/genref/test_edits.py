@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reflectionflow.genref.edits import Edit, Name, Verb, carried_out, carry_out, overlap, parse_edit, preserved
@@ -39,7 +39,16 @@ def pair(seed, verb):
     return (graph_of(detections(before), 128.0), graph_of(detections(after), 128.0)) if after else None
 
 
+def test_a_place_is_found_between_objects_where_one_draw_seldom_finds_one():
+    rng = np.random.default_rng(8)
+    crowded = [scene for scene in (draw_scene(rng, editing.CROWDED) for _ in range(60)) if len(scene.things) in (2, 3)]
+    once = sum(editing._placed_anew(scene, rng, None) is not None for scene in crowded)
+    found = sum(edit("add", scene, rng) is not None for scene in crowded)
+    assert found > 1.5 * once
+
+
 @settings(deadline=None, max_examples=200)
+@example(479, "move")  # one of two white diamonds, and no free place at the bottom
 @given(st.integers(0, 100_000), st.sampled_from(VERBS))
 def test_what_the_teacher_says_of_an_edit_is_read_back_and_found_carried_out(seed, verb):
     graphs = pair(seed, verb)
@@ -117,7 +126,7 @@ def test_a_large_build_has_pairs_of_several_edits_that_lead_from_one_picture_to_
     found = [pair for pair in pairs(asked, 4, Counter()) if pair.provenance["verb"] == SEVERAL]
     assert len(found) > asked // 2
     numbers = Counter(len(pair.edits) for pair in found)
-    assert set(numbers) == {2, 3, 4, 5}
+    assert {2, 3, 4} <= set(numbers) <= {2, 3, 4, 5}, "a repair in place seldom takes more"
     assert sum(count for number, count in numbers.items() if number > 2) > 0.4 * len(found), "as failed prompts need"
     for pair in found:
         edits = [parse_edit(said) for said in pair.edits]

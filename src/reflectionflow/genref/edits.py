@@ -13,13 +13,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 
-from reflectionflow.genref.graph import GRID, OWN_GRID, Graph, Node, apart, inside, way
+from reflectionflow.genref.graph import GRID, Graph, Node, apart, inside, way
 from reflectionflow.genref.teacher import FAR, place_of, relation_of
+from reflectionflow.scenes.world import CANVAS, Priors
 
-VERSION = 3
+VERSION = 4
 """Of how edits are worded and carried out: in the names of the models that do it, so that no run mixes two."""
-SIZES = (32 / 128, 28 / 128)
-"""Sizes of an added object, shares of the picture's side: the first for which there is room."""
+WORLD = Priors()
+STEP = WORLD.grid / CANVAS
+OWN_GRID = tuple((x * STEP, y * STEP) for y, x in product(range(1, round(1 / STEP)), repeat=2))
+"""Where the world's own objects stand, row by row (decision 18): models paint them best."""
+SIZES = (min(WORLD.sizes) / CANVAS, 28 / CANVAS)
+"""Sizes of an added object, shares of the picture's side: the world's smallest, and one for where that has no room."""
 BESIDE = 0.06
 """Free space between an object and the anchor beside which it is put, a share of the picture's side."""
 STEPS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
@@ -202,9 +207,11 @@ def _put(node: Node, where: Where | None, others: Graph, old: Node | None) -> No
     since the anchor is not there, a free one.
     """
     ideal = _ideal(node, where, others)
+    # Of two red stars nobody can tell which one has moved unless it stands where none was.
+    were = () if old is None else (old, *(other for other in others if other.name == old.name))
 
     def obeys(spot: Node) -> bool:
-        return (where is None or where.holds(spot, (*others, spot))) and (old is None or way(spot, old) >= FAR)
+        return (where is None or where.holds(spot, (*others, spot))) and all(way(spot, one) >= FAR for one in were)
 
     anywhere: list[Node] = []
     sizes = (node.size, *(size for size in SIZES if size < node.size))

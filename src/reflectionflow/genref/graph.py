@@ -42,8 +42,6 @@ class Node:
 Graph = tuple[Node, ...]
 GRID = tuple((x / 16, y / 16) for y, x in product(range(2, 15), repeat=2))
 """Where the centre of an object that is put somewhere may lie, row by row."""
-OWN_GRID = tuple((x / 8, y / 8) for y, x in product(range(1, 8), repeat=2))
-"""Those of them where the world's own objects stand (`scenes.world.Priors.grid`): models paint them best."""
 
 
 def way(first: Node, second: Node) -> float:

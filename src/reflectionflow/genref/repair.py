@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, product
 
 from reflectionflow.errors import MisuseError
 from reflectionflow.geneval import COLORS, Metadata, Options, decide, relations
+from reflectionflow.genref.edits import led_to
 from reflectionflow.genref.graph import GRID, Graph, Node, apart, found_in, inside, way
+from reflectionflow.genref.inplace import Task, Want, at_least, cost, in_place
 from reflectionflow.genref.teacher import FAR, reflect, relation_of
 from reflectionflow.genref.worded import Rule, worded
 
@@ -27,6 +30,8 @@ SIZES = (0.3, 0.26, 0.22)
 NINTHS = tuple((x / 6, y / 6) for y, x in product((1, 3, 5), repeat=2))
 MOST_LAYOUTS = 10_000
 OPTIONS = Options()
+CENT = 0.01
+"""Less than any two costs of edits differ by."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,35 @@ def repair(metadata: Metadata, graph: Graph) -> Repair:
         raise MisuseError(f"{metadata.prompt!r} asks for one class in two clauses, which nothing can satisfy for sure.")
     if passes(metadata, graph):
         return Repair(graph, ())
+    judge = partial(passes, metadata)
+    task = Task(_wants(metadata), graph, _fresh_colors(graph), judge, lambda after: _repair(metadata, after).edits)
+    nearer = in_place(task, at_least(task) + CENT)  # nothing can be cheaper than that
+    if not nearer:
+        found = _repair(metadata, graph)
+        nearer = in_place(task, cost(found.edits, graph, judge))
+    return Repair(led_to(nearer, graph), nearer) if nearer else found
+
+
+def _repair(metadata: Metadata, graph: Graph) -> Repair:
+    """Return the repair that changes colours, removes, adds and moves, and replaces only where a picture is full."""
+    nouns = {clause.class_name for clause in metadata.include}
     rules = _rules(metadata)
     kept, missing = _sorted_out(metadata, graph, rules)
-    changed = _placed(_completed(kept, missing, set(nouns), rules), rules, set(nouns))
+    changed = _placed(_completed(kept, missing, nouns, rules), rules, nouns)
     if not passes(metadata, changed):  # too crowded: what is asked for alone, laid out anew
         kept, missing = _sorted_out(metadata, (), rules)
-        changed = _placed(_completed(kept, missing, set(nouns), rules), rules, set(nouns))
+        changed = _placed(_completed(kept, missing, nouns, rules), rules, nouns)
     if not passes(metadata, changed):
         raise MisuseError(f"{metadata.prompt!r} asks for more than fits into a picture.")
     anchors = {rule.noun: rule.anchor for rule in rules} | {
         rule.anchor: rule.noun for rule in rules if not any(other.noun == rule.anchor for other in rules)
     }
     edits = reflect(metadata, graph, changed, anchors)
-    return Repair(changed, worded(edits, graph, changed, rules, lambda after: passes(metadata, after)))
+    return Repair(changed, worded(edits, graph, changed, rules, partial(passes, metadata)))
+
+
+def _wants(metadata: Metadata) -> tuple[Want, ...]:
+    return tuple(Want(clause.class_name, clause.color) for clause in metadata.include for _ in range(clause.count))
 
 
 def _rules(metadata: Metadata) -> tuple[Rule, ...]:
@@ -107,15 +128,15 @@ def _sorted_out(metadata: Metadata, graph: Graph, rules: Rules) -> tuple[Graph, 
             rest = [node for node in rest if node.color == color]
         kept += chosen if noun in related else [*chosen, *rest]
         if len(chosen) < clause.count:
-            shown = color or (chosen[0].color if chosen else _fresh_color(graph, missing))
+            shown = color or (chosen[0].color if chosen else _fresh_colors((*graph, *missing))[0])
             missing += [Node(noun, shown, 0.5, 0.5, SIZES[0])] * (clause.count - len(chosen))
     return tuple(kept), missing
 
 
-def _fresh_color(graph: Graph, missing: list[Node]) -> str:
-    """Return the first colour that the picture does not show."""
-    taken = {node.color for node in (*graph, *missing)}
-    return next((color for color in COLORS if color not in taken), COLORS[0])
+def _fresh_colors(graph: Graph) -> tuple[str, ...]:
+    """Return the colours, those that the picture does not show first."""
+    taken = {node.color for node in graph}
+    return tuple(sorted(COLORS, key=lambda color: color in taken))
 
 
 def _completed(kept: Graph, missing: list[Node], named: set[str], rules: Rules) -> Graph:

@@ -105,7 +105,8 @@ def _fault(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
             return f"The table [{dotted}] is missing."
         where = f" under [{'.'.join(tables)}]" if tables else ""
         return f"{dotted} is missing; write `{path[-1]} = ...`{where}."
-    return f"{dotted}: {error['msg']}."
+    said = error["ctx"]["error"] if error["type"] == "value_error" else error["msg"]
+    return f"{dotted}: {said}."
 
 
 def _called(value: Any) -> str:
