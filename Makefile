@@ -60,10 +60,11 @@ format: $(READY) ## Format the code.
 	@$(BIN)/ruff check --fix .
 
 models: $(READY) ## Train the Scenes models from nothing (ten hours or more on two cores, estimated; resumable).
-	@echo "Stages: autoencoder, T5, generator, its distillation, detector, CLIP verifier, GenRef, corrector,"
+	@echo "Stages: autoencoder, its decoder, T5, generator, its distillation, detector, CLIP verifier, GenRef, corrector,"
 	@echo "its distillation, vision-language model, reward verifier; configurations from $(CONFIGS)/, $(TRIPLETS) + $(EDITS) + $(RETOUCHES) triplets."
 	@echo "Estimated at ten hours or more on two cores (never run in whole); a GPU was not timed. Stop at any time, 'make models' goes on."
 	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae.toml
+	@$(BIN)/reflectionflow tune vae $(CONFIGS)/scenes-vae-decoder.toml
 	@$(BIN)/reflectionflow tune words $(CONFIGS)/scenes-words.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-generator.toml
 	@$(BIN)/reflectionflow tune generator $(CONFIGS)/scenes-distil.toml

@@ -74,6 +74,7 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
     monkeypatch.chdir(tmp_path)
     flow, smoke = str(configs / "scenes-generator.toml"), tmp_path / "training" / "smoke"
     tune("vae", str(configs / "scenes-vae.toml"))
+    tune("vae", str(configs / "scenes-vae-decoder.toml"))
     tune("words", str(configs / "scenes-words.toml"))
     killed = subprocess.run([sys.executable, "-c", SUICIDE, flow], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
@@ -107,6 +108,7 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
         "generator",
         "reward",
         "vae",
+        "vae-decoder",
         "vlm",
         "words",
     ]
@@ -115,6 +117,7 @@ def test_every_stage_trains_and_a_killed_one_goes_on_to_the_same_losses(tmp_path
 def test_the_makefile_trains_the_stages_in_the_order_in_which_they_need_each_other():
     stages = [
         "-vae",
+        "-vae-decoder",
         "-words",
         "-generator",
         "-distil",

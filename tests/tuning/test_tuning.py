@@ -22,6 +22,7 @@ KINDS = {
     "scenes-clip.toml": clip.ClipConfig,
     "scenes-detector.toml": detector.DetectorConfig,
     "scenes-vae.toml": vae.VaeConfig,
+    "scenes-vae-decoder.toml": vae.VaeConfig,
     "scenes-generator.toml": generator.GeneratorConfig,
     "scenes-distil.toml": generator.GeneratorConfig,
     "scenes-words.toml": words.WordsConfig,
@@ -93,6 +94,51 @@ def test_a_resumed_autoencoder_has_the_losses_and_weights_of_an_uninterrupted_on
     assert losses(again, 4) == losses(trained, 4)
     name = "model/diffusion_pytorch_model.safetensors"
     assert (again / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_a_decoder_tuned_alone_leaves_the_latents_and_what_it_starts_from_as_they_are(trained, tmp_path):
+    import torch
+    from diffusers import AutoencoderKL
+
+    changes = {"run.output": tmp_path / "model", "run.state": tmp_path / "state", "vae.start": trained / "model"}
+    config = read_config(
+        CONFIGS / "smoke" / "scenes-vae-decoder.toml", vae.VaeConfig, [f"{k}={v}" for k, v in changes.items()]
+    )
+    vae.run(config)
+    before, after = (AutoencoderKL.from_pretrained(folder / "model") for folder in (trained, tmp_path))
+    shown = vae.to_tensor(vae.pictures(np.random.default_rng(4), 2))
+    with torch.no_grad():
+        first, second = (coder.encode(shown).latent_dist.mode() for coder in (before, after))
+    assert torch.equal(first, second)
+    assert not torch.equal(before.decoder.conv_out.weight, after.decoder.conv_out.weight)
+    assert "_name_or_path" not in json.loads((tmp_path / "model" / "config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ({}, "give channels and latent_channels"),
+        ({"start": "x", "latent_channels": 4}, "leave them out"),
+        ({"channels": [8, 8, 8, 8], "latent_channels": 4, "noise": 0.1}, "noise is for tuning a decoder alone"),
+    ],
+)
+def test_an_autoencoder_is_new_or_goes_on_from_another(section, fault):
+    with pytest.raises(ValueError, match=fault):
+        vae.VaeSection.model_validate(section)
+
+
+def test_a_folder_without_an_autoencoder_is_refused_before_training(tmp_path):
+    done = CliRunner().invoke(
+        app, ["tune", "vae", str(CONFIGS / "smoke" / "scenes-vae-decoder.toml"), "--set", f"vae.start={tmp_path}"]
+    )
+    assert done.exit_code == 2
+    assert "holds no autoencoder in diffusers layout" in " ".join(done.output.split())
+
+
+def test_a_share_of_the_objects_is_made_white():
+    colored, white = (vae.pictures(np.random.default_rng(4), 8, white=share) for share in (0.0, 1.0))
+    paintings = [(pictures > 248).all(-1).mean() for pictures in (colored, white)]
+    assert paintings[1] > paintings[0] + 0.02
 
 
 def test_whitening_changes_the_latents_and_not_the_pictures():
@@ -302,7 +348,8 @@ def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
     assert len(caught.value.problems) == 4
     assert all(part in told for part in ("run.steps: ", "run.speed: unknown key (did you mean 'seed'?); known are"))
     assert "The table [optimiser] is missing." in caught.value.problems
-    assert "vae.channels is missing; write `channels = ...` under [vae]." in caught.value.problems
+    new_or_started = "vae: give channels and latent_channels of a new autoencoder, or start, one to go on from."
+    assert new_or_started in caught.value.problems
     path.write_text(path.read_text().replace("steps = 0", "step = 5") + "[optimizer]\nlearning_rate = 1.0\n")
     with pytest.raises(ConfigError) as caught:
         read_config(path, vae.VaeConfig)
